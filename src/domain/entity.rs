@@ -143,6 +143,13 @@ pub struct EntityKey {
     pub active: bool,
 }
 
+impl Attribute {
+    /// What people call the column: its display name, else its logical name.
+    pub fn label(&self) -> &str {
+        self.display_name.as_deref().unwrap_or(&self.logical_name)
+    }
+}
+
 impl Entity {
     /// The attribute whose logical or display name is `name`; case and surrounding blanks do not count.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {

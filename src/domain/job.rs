@@ -60,7 +60,7 @@ impl std::fmt::Display for JobId {
     }
 }
 
-/// The order of claims: 1, 2, 3 …, never given twice in the life of a dropbox.
+/// The order of claims: rising numbers, milliseconds of the claim at least, never given twice in the life of a dropbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobSeq(pub u64);

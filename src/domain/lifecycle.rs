@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::refusal::{RefusedRow, Severity};
+use super::row::StagedColumn;
 
 /// What happened to a job. One line of its journal each; each is fsynced before anything follows from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,6 +13,8 @@ pub enum Event {
     Claimed,
     /// The rows of a part are in the staged table, in one Delta commit.
     Staged(Staged),
+    /// Preflight looks at the part from its first row; what an earlier, unfinished look found is void.
+    PreflightBegun,
     /// Preflight holds back rows of a batch; batches without such rows are not mentioned.
     BatchHeld {
         /// The batch, from 0.
@@ -66,6 +69,8 @@ pub struct Staged {
     pub sheet: String,
     /// The version of the staged table that holds the rows.
     pub version: u64,
+    /// The columns that came with the rows: named as in the table, with the headers of this workbook.
+    pub columns: Vec<StagedColumn>,
     /// Rows that this part will migrate.
     pub rows: u64,
     /// Rows among them that take the place of quarantined ones.
@@ -92,7 +97,7 @@ pub struct BatchHeard {
     /// From the first byte sent to the last heard, in milliseconds, all attempts.
     pub took_ms: u64,
     /// When it was heard.
-    pub at: jiff::Timestamp,
+    pub heard_at: jiff::Timestamp,
     /// The target's words, where something was wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -111,6 +116,8 @@ pub enum SetAsideKind {
     Returned,
     /// The same bytes were loaded before; it goes to the archive.
     Duplicate,
+    /// A dry run: everything was checked, nothing was staged; what would be refused lies in `returned/` already.
+    Rehearsed,
 }
 
 /// Where a job stands.
@@ -182,7 +189,9 @@ pub fn advance(state: State, event: &Event, parts: u16) -> Result<State, Illegal
         (State::Claiming, Event::Claimed) => Ok(State::Claimed { part: 0 }),
         (State::Claimed { part }, Event::Staged(_)) => Ok(State::Staged { part }),
         (State::Claimed { part: 0 }, Event::SetAside { kind, .. }) => Ok(State::SetAside(*kind)),
-        (State::Staged { part }, Event::BatchHeld { .. }) => Ok(State::Staged { part }),
+        (State::Staged { part }, Event::PreflightBegun | Event::BatchHeld { .. }) => {
+            Ok(State::Staged { part })
+        }
         (State::Staged { part }, Event::Preflighted { .. }) => Ok(State::Preflighted { part }),
         (State::Preflighted { part }, Event::BatchSent { .. } | Event::BatchHeard(_)) => {
             Ok(State::Preflighted { part })
@@ -203,6 +212,7 @@ impl Event {
         match self {
             Event::Claimed => "claimed",
             Event::Staged(_) => "staged",
+            Event::PreflightBegun => "preflight_begun",
             Event::BatchHeld { .. } => "batch_held",
             Event::Preflighted { .. } => "preflighted",
             Event::BatchSent { .. } => "batch_sent",
@@ -224,6 +234,7 @@ mod tests {
         let staged = Event::Staged(Staged {
             sheet: "Sheet1".into(),
             version: 1,
+            columns: vec![],
             rows: 0,
             healed: 0,
             rewritten: 0,
