@@ -1,6 +1,10 @@
 //! One foreign system per room: durable files, spool, journal, watcher, workbooks in and out, Delta, Dynamics.
 
 pub mod delta;
+pub mod durable;
 pub mod dynamics;
+pub mod journal;
 pub mod returned;
+pub mod spool;
+pub mod watch;
 pub mod workbook;

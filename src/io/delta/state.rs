@@ -1,0 +1,175 @@
+//! The migration state: one row a table, the guide's columns first.
+
+use std::sync::Arc;
+
+use deltalake::arrow::array::RecordBatch;
+use deltalake::kernel::Action;
+use deltalake::table::state::DeltaTableState;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Lakehouse;
+use super::error::{Doing, LakeError};
+use super::parquet::file_writer;
+use super::rows::{Fields, batch, ints, longs, texts, times, truths};
+use super::schema::{Column, arrow_schema, column, int, text};
+use super::table::{Change, ChangeKind, Committed, JobTxn, Table, TableKind, Tries, Txn};
+use crate::domain::value::StageType;
+
+/// The state's table.
+const TABLE: &str = "migration_state";
+/// Where its files stand; its one file is replaced as a whole, so their order is of no matter.
+const SLOT: &str = "state";
+
+/// Where a table's migration stands. The fields are the columns in their order; the guide's are the first five.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StateRow {
+    /// The table's place in the order of first appearance, from 1. [`Lakehouse::put_state`] gives it.
+    pub id: i32,
+    /// The staged table.
+    pub table_name: String,
+    /// Rows that are staged: written, quarantined and pending together.
+    pub records: i64,
+    /// Whether every validation succeeded.
+    pub validated: bool,
+    /// Requests at once at most.
+    pub workers: i32,
+    /// The entity at the target.
+    pub target_entity: String,
+    /// Rows that the target has.
+    pub written: i64,
+    /// Rows in quarantine.
+    pub quarantined: i64,
+    /// Rows that are still to be written.
+    pub pending: i64,
+    /// The word for it.
+    pub status: String,
+    /// When this row was last changed.
+    pub updated: Timestamp,
+}
+
+pub(super) fn columns() -> Vec<Column> {
+    vec![
+        int("id"),
+        text("table_name"),
+        column("records", StageType::Integer),
+        column("validated", StageType::Boolean),
+        int("workers"),
+        text("target_entity"),
+        column("written", StageType::Integer),
+        column("quarantined", StageType::Integer),
+        column("pending", StageType::Integer),
+        text("status"),
+        column("updated", StageType::Timestamp),
+    ]
+}
+
+impl Lakehouse {
+    /// Puts a table's row in the place of the one it has, or behind the others; its `id` is kept or given here.
+    ///
+    /// `step` names the step of the job that reports, so that each step of a job reports once; a replay changes nothing.
+    ///
+    /// # Errors
+    /// `Contended` when other processes moved the table at every try; the caller calls again.
+    pub async fn put_state(&self, row: &StateRow, step: &str, txn: &JobTxn) -> Result<Committed, LakeError> {
+        let txn = Txn::new(format!("ddu/state/{}/{step}", row.table_name), txn);
+        let table = self.state_table()?;
+        let _turn = table.turn().await;
+        let mut tries = Tries::new();
+        loop {
+            let state = table.ensure(&columns()).await?;
+            if let Some(done) = table.look(&state, &txn).await? {
+                return Ok(done);
+            }
+            let mut rows = read(&table, &state).await?;
+            let last = rows.iter().map(|row| row.id).max().unwrap_or(0);
+            match rows.iter_mut().find(|old| old.table_name == row.table_name) {
+                Some(old) => *old = StateRow { id: old.id, ..row.clone() },
+                None => rows.push(StateRow { id: last + 1, ..row.clone() }),
+            }
+            let mut actions: Vec<Action> =
+                table.entries(&state).iter().map(|entry| entry.remove(true)).collect();
+            actions.extend(write(&table, &rows).await?);
+            let change = Change { actions, kind: ChangeKind::Overwrite, rows: 1 };
+            match table.commit(&state, change, Some(&txn)).await? {
+                Some(done) => return Ok(done),
+                None => tries.again(&table).await?,
+            }
+        }
+    }
+
+    /// One row a table, in the order of first appearance.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn states(&self) -> Result<Vec<StateRow>, LakeError> {
+        let table = self.state_table()?;
+        match table.fresh().await? {
+            Some(state) => read(&table, &state).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn state_table(&self) -> Result<Arc<Table>, LakeError> {
+        self.table(&self.inner.database, TABLE, TableKind::State)
+    }
+}
+
+async fn read(table: &Table, state: &DeltaTableState) -> Result<Vec<StateRow>, LakeError> {
+    let mut scan = table.scan(state, &columns(), None);
+    let mut rows = Vec::new();
+    while let Some(batch) = scan.next().await? {
+        rows.extend(decode(&table.name, &batch)?);
+    }
+    rows.sort_by_key(|row| row.id);
+    Ok(rows)
+}
+
+async fn write(table: &Table, rows: &[StateRow]) -> Result<Vec<Action>, LakeError> {
+    let (schema, stats) = (arrow_schema(&columns()), table.kind.stats());
+    let mut writer = file_writer(&table.name, &table.store(), &schema, stats, SLOT.into())?;
+    writer.write(&encode(&table.name, rows)?).await.doing(&table.name, "write rows")?;
+    let adds = writer.close().await.doing(&table.name, "write rows")?;
+    Ok(adds.into_iter().map(Action::Add).collect())
+}
+
+fn encode(table: &str, rows: &[StateRow]) -> Result<RecordBatch, LakeError> {
+    let arrays = vec![
+        ints(rows.iter().map(|row| row.id)),
+        texts(rows.iter().map(|row| Some(row.table_name.as_str()))),
+        longs(rows.iter().map(|row| row.records)),
+        truths(rows.iter().map(|row| row.validated)),
+        ints(rows.iter().map(|row| row.workers)),
+        texts(rows.iter().map(|row| Some(row.target_entity.as_str()))),
+        longs(rows.iter().map(|row| row.written)),
+        longs(rows.iter().map(|row| row.quarantined)),
+        longs(rows.iter().map(|row| row.pending)),
+        texts(rows.iter().map(|row| Some(row.status.as_str()))),
+        times(rows.iter().map(|row| row.updated)),
+    ];
+    batch(table, arrow_schema(&columns()), arrays)
+}
+
+fn decode(table: &str, batch: &RecordBatch) -> Result<Vec<StateRow>, LakeError> {
+    let fields = Fields::new(table, batch);
+    let (id, table_name) = (fields.ints("id")?, fields.texts("table_name")?);
+    let (records, validated) = (fields.longs("records")?, fields.truths("validated")?);
+    let (workers, target_entity) = (fields.ints("workers")?, fields.texts("target_entity")?);
+    let (written, quarantined) = (fields.longs("written")?, fields.longs("quarantined")?);
+    let (pending, status) = (fields.longs("pending")?, fields.texts("status")?);
+    let updated = fields.times("updated")?;
+    let row = |i| StateRow {
+        id: id(i).unwrap_or(0),
+        table_name: table_name(i).unwrap_or_default().to_owned(),
+        records: records(i).unwrap_or(0),
+        validated: validated(i).unwrap_or(false),
+        workers: workers(i).unwrap_or(0),
+        target_entity: target_entity(i).unwrap_or_default().to_owned(),
+        written: written(i).unwrap_or(0),
+        quarantined: quarantined(i).unwrap_or(0),
+        pending: pending(i).unwrap_or(0),
+        status: status(i).unwrap_or_default().to_owned(),
+        updated: updated(i),
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
+}

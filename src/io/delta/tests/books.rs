@@ -1,0 +1,113 @@
+//! Log, state and receipts: guide's columns first, each job once.
+
+use super::*;
+
+pub(super) fn log_row(table: &str, number: u64) -> LogRow {
+    LogRow {
+        table_name: table.into(),
+        partition_id: 0,
+        batch_id: i32::try_from(number).unwrap(),
+        batch_size: 100,
+        write_time: 1.25,
+        time: at(7),
+        error: (number.is_multiple_of(2)).then(|| "0x80040333: too long".into()),
+        severity: 1,
+        cause: None,
+        quarantine_table: Some(format!("quarantine.{table}")),
+        job: job(1).to_string(),
+        target_entity: "accounts".into(),
+        legal_entity: None,
+        rows_written: 90,
+        rows_quarantined: 10,
+        attempt: 2,
+    }
+}
+
+pub(super) async fn log_of(lake: &Lakehouse, table: Option<&TableName>) -> Vec<LogRow> {
+    let mut reader = lake.log(table).await.unwrap();
+    let mut all = Vec::new();
+    while let Some(rows) = reader.next().await.unwrap() {
+        all.extend(rows);
+    }
+    all
+}
+
+fn state_row(table: &str, written: i64) -> StateRow {
+    StateRow {
+        id: 0,
+        table_name: table.into(),
+        records: 10,
+        validated: false,
+        workers: 4,
+        target_entity: "accounts".into(),
+        written,
+        quarantined: 1,
+        pending: 9 - written,
+        status: "migrating".into(),
+        updated: at(written),
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_read_in_order_and_a_replay_adds_nothing() {
+    let world = World::new().await;
+    assert_eq!(log_of(&world.lake, None).await, []);
+    let mut expected = Vec::new();
+    for n in 1..5 {
+        let rows = [log_row("customers", n * 2), log_row("customers", n * 2 + 1)];
+        let first = world.lake.append_log(&customers(), &txn(n), &rows).await.unwrap();
+        let again = world.lake.append_log(&customers(), &txn(n), &rows).await.unwrap();
+        assert_eq!(again, first);
+        expected.extend(rows);
+    }
+    let other = TableName::try_from("other".to_owned()).unwrap();
+    world.lake.append_log(&other, &txn(9), &[log_row("other", 1)]).await.unwrap();
+    assert_eq!(log_of(&world.lake, Some(&customers())).await, expected);
+    assert_eq!(log_of(&world.lake, None).await.len(), 9);
+}
+
+#[tokio::test]
+async fn a_table_has_one_row_of_state_and_keeps_its_place() {
+    let world = World::new().await;
+    let lake = &world.lake;
+    assert_eq!(lake.states().await.unwrap(), []);
+    lake.put_state(&state_row("b", 0), "staged", &txn(1)).await.unwrap();
+    lake.put_state(&state_row("a", 0), "staged", &txn(2)).await.unwrap();
+    let done = lake.put_state(&state_row("b", 5), "recorded", &txn(1)).await.unwrap();
+    let again = lake.put_state(&state_row("b", 3), "recorded", &txn(1)).await.unwrap();
+    assert_eq!(again, done);
+    let b = StateRow { id: 1, ..state_row("b", 5) };
+    let a = StateRow { id: 2, ..state_row("a", 0) };
+    assert_eq!(lake.states().await.unwrap(), [b, a]);
+}
+
+#[tokio::test]
+async fn receipts_are_found_by_table_and_by_job() {
+    let world = World::new().await;
+    let receipt = |number: u32, by: u8| Receipt {
+        table_name: "customers".into(),
+        row_id: id(number),
+        target_key: format!("key {number}"),
+        job: job(by).to_string(),
+        batch_id: 0,
+        time: at(1),
+    };
+    for by in 1..4_u8 {
+        let begun = world.lake.append_receipts(&customers(), &txn(u64::from(by))).await.unwrap();
+        let Begin::Open(mut writer) = begun else { panic!("each job is new") };
+        writer.add(&[receipt(1, by), receipt(2, by)]).await.unwrap();
+        writer.add(&[receipt(3, by)]).await.unwrap();
+        assert_eq!(writer.commit().await.unwrap().rows, 3);
+    }
+    let replay = world.lake.append_receipts(&customers(), &txn(2)).await.unwrap();
+    assert!(matches!(replay, Begin::AlreadyDone(Committed { rows: 3, .. })));
+    let mut reader = world.lake.receipts(ReceiptsOf::Job(&job(2))).await.unwrap();
+    assert_eq!(reader.next().await.unwrap().unwrap(), [receipt(1, 2), receipt(2, 2), receipt(3, 2)]);
+    assert_eq!(reader.next().await.unwrap(), None);
+    let mut reader = world.lake.receipts(ReceiptsOf::Table(&customers())).await.unwrap();
+    let mut count = 0;
+    while let Some(receipts) = reader.next().await.unwrap() {
+        count += receipts.len();
+    }
+    assert_eq!(count, 9);
+}

@@ -1,0 +1,237 @@
+//! Rows as operations: every cell held against its attribute, every lookup found, every record named by a key of ours.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::Dynamics;
+use super::fault::TargetFault;
+use super::lookup::{Pointed, misfit};
+use super::operation::{Condition, Method, Operation};
+use super::plan::{Naming, PlannedColumn, Role, RowPlan};
+use super::spelling::{KEY_CHARS_REFUSED, encoded, json, json_object, literal};
+use crate::domain::conform::{Conformed, Misfit, conform, excerpt};
+use crate::domain::entity::AttributeKind;
+use crate::domain::identity;
+use crate::domain::refusal::Refusal;
+use crate::domain::row::StagedRow;
+use crate::domain::settings::{BlankRule, Mode};
+use crate::domain::value::Value;
+
+/// One row's cells as the target takes them, in the order of the plan's columns; and everything wrong with it.
+struct Draft {
+    cells: Vec<Conformed>,
+    refusals: Vec<Refusal>,
+}
+
+impl Dynamics {
+    /// The operation of each row, or everything that is wrong with it. Nothing is written; lookups are asked for, once
+    /// for all rows.
+    ///
+    /// # Errors
+    /// What kept the target from telling the lookups.
+    ///
+    /// # Panics
+    /// When a row does not have the columns that the plan was made for.
+    pub async fn encode(
+        &self,
+        plan: &RowPlan,
+        rows: &[StagedRow],
+    ) -> Result<Vec<Result<Operation, Vec<Refusal>>>, TargetFault> {
+        let mut drafts: Vec<Draft> = rows.iter().map(|row| plan.draft(row)).collect();
+        for (at, column) in plan.columns.iter().enumerate().filter(|(_, column)| column.lookup.is_some()) {
+            self.resolve(plan, at, column, &mut drafts).await?;
+        }
+        Ok(drafts
+            .into_iter()
+            .zip(rows)
+            .map(|(draft, row)| plan.operation(self.target_id(), row, draft))
+            .collect())
+    }
+
+    /// Replaces the references in one column by the ids of their records.
+    async fn resolve(
+        &self,
+        plan: &RowPlan,
+        at: usize,
+        column: &PlannedColumn,
+        drafts: &mut [Draft],
+    ) -> Result<(), TargetFault> {
+        let values: BTreeSet<String> = drafts
+            .iter()
+            .filter_map(|draft| match &draft.cells[at] {
+                Conformed::Reference(value) => Some(value.clone()),
+                _ => None,
+            })
+            .collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        let pointed = self.point(plan, column, values).await?;
+        for draft in drafts {
+            let Conformed::Reference(value) = &draft.cells[at] else { continue };
+            let result = pointed.get(value).unwrap_or(&Pointed::Nowhere);
+            if let Some(misfit) = misfit(column, value, result) {
+                draft.refusals.push(misfit.refusal(&column.name));
+            }
+            draft.cells[at] = match result {
+                Pointed::At(id) => Conformed::Guid(*id),
+                _ => Conformed::Blank,
+            };
+        }
+        Ok(())
+    }
+}
+
+impl RowPlan {
+    fn draft(&self, row: &StagedRow) -> Draft {
+        assert_eq!(row.values.len(), self.width, "a row has the columns of the table it was staged in");
+        let mut draft = Draft { cells: Vec::with_capacity(self.columns.len()), refusals: Vec::new() };
+        for column in &self.columns {
+            let conformed = conform(&column.attribute, &row.values[column.index], &self.zone)
+                .and_then(|value| self.present(column, value));
+            draft.cells.push(conformed.unwrap_or_else(|misfit| {
+                draft.refusals.push(misfit.refusal(&column.name));
+                Conformed::Blank
+            }));
+        }
+        draft
+    }
+
+    /// Refuses a blank where there must be something, and what an address cannot carry.
+    fn present(&self, column: &PlannedColumn, value: Conformed) -> Result<Conformed, Misfit> {
+        let attribute = &column.attribute;
+        let named = column.role != Role::Value;
+        if value == Conformed::Blank {
+            let demanded = attribute.required
+                && match self.mode {
+                    Mode::Insert => true,
+                    Mode::Upsert | Mode::Update => self.blank == BlankRule::Clear,
+                    Mode::Delete => false,
+                };
+            return match (named, demanded) {
+                (true, _) => Err(Misfit {
+                    error: format!("`{}`: blank in a key", attribute.logical_name),
+                    cause: format!("{} names the record, but the cell is empty", attribute.label()),
+                    advice: "fill it in".to_owned(),
+                }),
+                (false, true) => Err(Misfit {
+                    error: format!("`{}`: required", attribute.logical_name),
+                    cause: format!("{} must have a value, but the cell is empty", attribute.label()),
+                    advice: "fill it in".to_owned(),
+                }),
+                (false, false) => Ok(value),
+            };
+        }
+        if let (Role::Key, Conformed::Text(text)) = (column.role, &value)
+            && let Some(found) = text.chars().find(|c| KEY_CHARS_REFUSED.contains(c))
+        {
+            return Err(Misfit {
+                error: format!("`{}`: `{found}` in an alternate key", attribute.logical_name),
+                cause: format!("`{}` has `{found}`, which Dynamics cannot take in a key", excerpt(text)),
+                advice: "load the row by another key, for example by the record's id".to_owned(),
+            });
+        }
+        Ok(value)
+    }
+
+    fn operation(&self, target: &str, row: &StagedRow, draft: Draft) -> Result<Operation, Vec<Refusal>> {
+        let Draft { cells, mut refusals } = draft;
+        if !refusals.is_empty() {
+            let place = |refusal: &Refusal| {
+                self.columns.iter().position(|c| refusal.column.as_ref() == Some(&c.name))
+            };
+            refusals.sort_by_key(place);
+            return Err(refusals);
+        }
+        let (predicate, shown) = self.predicate(target, row, &cells);
+        let (method, condition) = match self.mode {
+            Mode::Insert | Mode::Upsert => (Method::Patch, Condition::Any),
+            Mode::Update => (Method::Patch, Condition::Exists),
+            Mode::Delete => (Method::Delete, Condition::Any),
+        };
+        Ok(Operation {
+            row: row.id,
+            method,
+            path: format!("{}({predicate})", self.entity.set_name),
+            condition,
+            body: (method == Method::Patch).then(|| self.body(&cells)),
+            target_key: shown,
+            columns: self.names.clone(),
+        })
+    }
+
+    /// The record that a row names, as receipts keep it: as [`Operation::target_key`] of the row's operation.
+    pub fn target_key(&self, target: &str, row: &StagedRow) -> String {
+        let key: &[usize] = match &self.naming {
+            Naming::Row => &[],
+            Naming::PrimaryId(at) => std::slice::from_ref(at),
+            Naming::Derived(key) | Naming::Alternate(key) => key,
+        };
+        let drafted = self.draft(row);
+        let plain = key.iter().all(|at| literal(&drafted.cells[*at]).is_some());
+        if plain || matches!(self.naming, Naming::Row | Naming::Derived(_)) {
+            return self.predicate(target, row, &drafted.cells).1;
+        }
+        // A key over a lookup: the value as the sender knows it says more than an id that would have to be asked for.
+        let shown = key.iter().map(|at| {
+            let column = &self.columns[*at];
+            format!("{}={}", column.attribute.logical_name, row.values[column.index].to_text())
+        });
+        shown.collect::<Vec<_>>().join(",")
+    }
+
+    /// What stands between the parentheses of the record's address, encoded and as people read it.
+    fn predicate(&self, target: &str, row: &StagedRow, cells: &[Conformed]) -> (String, String) {
+        let id = |id: Uuid| (id.hyphenated().to_string(), id.hyphenated().to_string());
+        match &self.naming {
+            Naming::Row => id(row.id.0),
+            Naming::PrimaryId(at) => {
+                let shown = literal(&cells[*at]).expect("a key cell is neither blank nor a list");
+                (encoded(&shown), shown)
+            }
+            Naming::Derived(key) => {
+                let values: Vec<Value> = key.iter().map(|at| cells[*at].canonical()).collect();
+                let values: Vec<&Value> = values.iter().collect();
+                id(identity::record_id(target, &self.entity.set_name, &values))
+            }
+            Naming::Alternate(key) => {
+                let members: Vec<String> = key
+                    .iter()
+                    .map(|at| {
+                        let attribute = &self.columns[*at].attribute;
+                        let name = match attribute.kind {
+                            AttributeKind::Lookup { .. } => format!("_{}_value", attribute.logical_name),
+                            _ => attribute.logical_name.clone(),
+                        };
+                        let literal = literal(&cells[*at]).expect("a key cell is neither blank nor a list");
+                        format!("{name}={literal}")
+                    })
+                    .collect();
+                let shown = members.join(",");
+                (encoded(&shown), shown)
+            }
+        }
+    }
+
+    fn body(&self, cells: &[Conformed]) -> String {
+        let mut members = Vec::new();
+        for (column, value) in self.columns.iter().zip(cells) {
+            let blank = *value == Conformed::Blank;
+            if column.role == Role::Key || (blank && self.blank == BlankRule::Leave) {
+                continue;
+            }
+            members.push(match &column.lookup {
+                None => (column.attribute.logical_name.clone(), json(value)),
+                Some(lookup) => {
+                    let bound = match value {
+                        Conformed::Guid(id) => Conformed::Text(format!("/{}({id})", lookup.target.set_name)),
+                        _ => Conformed::Blank,
+                    };
+                    (format!("{}@odata.bind", lookup.target.navigation), json(&bound))
+                }
+            });
+        }
+        json_object(&members)
+    }
+}

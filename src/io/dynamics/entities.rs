@@ -1,0 +1,139 @@
+//! Entities by any of their names, as the target's metadata describes them; read when first needed, kept for a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value as Json;
+use tokio::time::Instant;
+
+use super::Dynamics;
+use super::fault::TargetFault;
+use super::metadata::{self, Cast, EntityHead};
+use super::spelling::encoded;
+use super::wire::Wire;
+use crate::domain::entity::Entity;
+use crate::domain::near::did_you_mean;
+
+/// How long metadata is believed; a column added in Dynamics is known after this at the latest.
+const AGE_MAX: Duration = Duration::from_secs(300);
+/// Metadata requests at once, of the dozen that one entity takes.
+const REQUESTS_AT_ONCE: usize = 4;
+/// Records that `$count` counts at most. Source: Microsoft Learn, "Count number of rows" of the Web API.
+const COUNT_MAX: u64 = 5_000;
+
+/// What was learned about the target's entities.
+#[derive(Default)]
+pub(super) struct Catalogue {
+    heads: Mutex<Option<Aged<Arc<Vec<EntityHead>>>>>,
+    entities: Mutex<HashMap<String, Aged<Arc<Entity>>>>,
+}
+
+struct Aged<T> {
+    value: T,
+    read_at: Instant,
+}
+
+impl<T: Clone> Aged<T> {
+    fn fresh(&self) -> Option<T> {
+        (self.read_at.elapsed() < AGE_MAX).then(|| self.value.clone())
+    }
+}
+
+impl Dynamics {
+    /// The entity with this set name, logical name or display name, in that order; case and outer blanks do not count.
+    ///
+    /// # Errors
+    /// `UnknownEntity` with the nearest name; else what kept the target from answering.
+    pub async fn entity(&self, name: &str) -> Result<Arc<Entity>, TargetFault> {
+        let heads = self.heads().await?;
+        let head = find(&heads, name).ok_or_else(|| TargetFault::UnknownEntity {
+            target: self.target_id().to_owned(),
+            name: name.to_owned(),
+            hint: did_you_mean(name, heads.iter().map(|head| head.set_name.as_str())),
+        })?;
+        let catalogue = &self.inner.catalogue;
+        let known = lock(&catalogue.entities).get(&head.logical_name).and_then(Aged::fresh);
+        if let Some(entity) = known {
+            return Ok(entity);
+        }
+        let entity = Arc::new(read_entity(&self.inner.wire, head, &heads).await?);
+        let aged = Aged { value: entity.clone(), read_at: Instant::now() };
+        lock(&catalogue.entities).insert(head.logical_name.clone(), aged);
+        Ok(entity)
+    }
+
+    /// Records that the entity has now.
+    ///
+    /// # Errors
+    /// What kept the target from answering.
+    pub async fn count(&self, entity: &Entity) -> Result<u64, TargetFault> {
+        let wire = &self.inner.wire;
+        let path = format!("{}/$count", entity.set_name);
+        let answer = wire.get(&path).await?;
+        let text = String::from_utf8_lossy(&answer.body);
+        let counted = text.trim_start_matches('\u{feff}').trim().parse::<u64>().map_err(|_| {
+            let found = format!("{}: {}", answer.status, crate::domain::conform::excerpt(&text));
+            TargetFault::Misunderstood { doing: format!("GET {path}"), found }
+        })?;
+        if counted != COUNT_MAX {
+            return Ok(counted);
+        }
+        // Exactly the most that it tells: the records themselves have to be counted, by pages of ids.
+        let mut counted = 0;
+        let id = entity.primary_id.as_deref().unwrap_or(&entity.logical_name);
+        wire.each_of(&format!("{}?$select={id}", entity.set_name), |_| counted += 1).await?;
+        Ok(counted)
+    }
+
+    async fn heads(&self) -> Result<Arc<Vec<EntityHead>>, TargetFault> {
+        let known = lock(&self.inner.catalogue.heads).as_ref().and_then(Aged::fresh);
+        if let Some(heads) = known {
+            return Ok(heads);
+        }
+        let mut heads = Vec::new();
+        self.inner.wire.each_of(metadata::HEADS_PATH, |json| heads.extend(metadata::head(&json))).await?;
+        let heads = Arc::new(heads);
+        *lock(&self.inner.catalogue.heads) = Some(Aged { value: heads.clone(), read_at: Instant::now() });
+        Ok(heads)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn find<'a>(heads: &'a [EntityHead], name: &str) -> Option<&'a EntityHead> {
+    let wanted = name.trim().to_lowercase();
+    let is = |given: &str| given.to_lowercase() == wanted;
+    heads
+        .iter()
+        .find(|head| is(&head.set_name))
+        .or_else(|| heads.iter().find(|head| is(&head.logical_name)))
+        .or_else(|| heads.iter().find(|head| head.display_names.iter().any(|display| is(display))))
+}
+
+/// Reads the columns, their bounds by type, the keys and the lookups of one entity. Source: dynamics.md §5.2.
+async fn read_entity(wire: &Wire, head: &EntityHead, heads: &[EntityHead]) -> Result<Entity, TargetFault> {
+    let base = format!("EntityDefinitions(LogicalName='{}')", encoded(&head.logical_name));
+    let columns = list(wire, format!("{base}/Attributes?$select={}", metadata::ATTRIBUTE_SELECT)).await?;
+    let wanted = Cast::ALL.into_iter().filter(|cast| columns.iter().any(|column| cast.is_for(column)));
+    let details: Vec<Vec<Json>> = stream::iter(wanted)
+        .map(|cast| list(wire, format!("{base}/Attributes/{}", cast.path())))
+        .buffered(REQUESTS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let keys = list(wire, format!("{base}/Keys")).await?;
+    let relationships =
+        list(wire, format!("{base}/ManyToOneRelationships?$select={}", metadata::RELATIONSHIP_SELECT))
+            .await?;
+    let details: Vec<Json> = details.into_iter().flatten().collect();
+    Ok(metadata::entity(head, &columns, &details, &keys, &relationships, heads))
+}
+
+async fn list(wire: &Wire, path: String) -> Result<Vec<Json>, TargetFault> {
+    let mut found = Vec::new();
+    wire.each_of(&path, |json| found.push(json)).await?;
+    Ok(found)
+}

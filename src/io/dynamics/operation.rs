@@ -1,0 +1,118 @@
+//! One row on its way to the target, and what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::refusal::{Refusal, Severity};
+use crate::domain::row::RowId;
+
+/// What is done to the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// Create or update it.
+    Patch,
+    /// Delete it.
+    Delete,
+}
+
+/// What must be true beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    Any,
+    /// The record exists (`If-Match: *`).
+    Exists,
+}
+
+/// One row as the target takes it. Sending it twice leaves the target as sending it once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    /// The row.
+    pub row: RowId,
+    /// What is done.
+    pub method: Method,
+    /// The record, relative to the API's root and encoded: `accounts(8f4c…)`, `accounts(accountnumber='A-17')`.
+    pub path: String,
+    /// What must be true beforehand.
+    pub condition: Condition,
+    /// The JSON body; `None` for a delete.
+    pub body: Option<String>,
+    /// The record for receipts: its GUID, or its key predicate as people read it (`accountnumber='A-17'`).
+    pub target_key: String,
+    /// Names in the target's messages → staged columns, shared by all rows of a plan.
+    pub(super) columns: Arc<Vec<(String, String)>>,
+}
+
+/// How operations share a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchShape {
+    /// Each for itself: one that is refused costs only itself.
+    Independent,
+    /// All or none, in one transaction.
+    ChangeSet,
+}
+
+/// Whether the operations may have been carried out already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// They never left.
+    New,
+    /// They were sent before and their outcome was not heard; what a delete does not find, it may have deleted itself.
+    InDoubt,
+}
+
+/// What became of one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target has it.
+    Written,
+    /// The target refused it.
+    Refused(Refusal),
+}
+
+/// What became of all operations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendReport {
+    /// One per operation, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// Requests that were made.
+    pub attempts: u32,
+    /// From the first byte sent to the last heard, pauses included.
+    pub took: Duration,
+    /// The gravest thing that happened, for the log; `None` when everything went through at once.
+    pub trouble: Option<Trouble>,
+}
+
+/// What happened on the way, for the migration log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The target's words, or the network's.
+    pub error: String,
+    /// What it means, for the operator.
+    pub cause: String,
+    /// How bad it was: `Retried` or `Rows`.
+    pub severity: Severity,
+}
+
+impl Operation {
+    /// The staged column that a message of the target names, if any: `The length of the 'name' attribute`, `A record with
+    /// the same value for Account Number already exists`.
+    pub(super) fn column_in(&self, message: &str) -> Option<String> {
+        let quoted = message.split(['\'', '`', '"']).skip(1).step_by(2);
+        let shared = shared_value(message).into_iter();
+        quoted.chain(shared).find_map(|name| self.column_of(name))
+    }
+
+    fn column_of(&self, name: &str) -> Option<String> {
+        let name = name.trim();
+        let found = self.columns.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, column)| column.clone())
+    }
+}
+
+/// What two records would share, in the words of a violated key. Source: dynamics.md §2.4.
+pub(super) fn shared_value(message: &str) -> Option<&str> {
+    let (_, tail) = message.split_once("the same value for ")?;
+    let (names, _) = tail.split_once(" already exists")?;
+    Some(names)
+}

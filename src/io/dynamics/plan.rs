@@ -1,0 +1,206 @@
+//! What each staged column becomes in the target, and how a row names its record; every fault of a sheet's settings at once.
+
+mod drawing;
+
+use std::sync::{Arc, Mutex};
+
+use jiff::tz::TimeZone;
+
+use self::drawing::{Drawing, find, names};
+use super::Dynamics;
+use super::fault::{PlanFault, TargetFault};
+use super::lookup::LookupCache;
+use crate::domain::entity::{Attribute, AttributeKind, Entity, LookupTarget};
+use crate::domain::row::StagedColumn;
+use crate::domain::settings::{BlankRule, LoadSettings, Mode};
+use crate::domain::table::column_identifier;
+
+/// How the rows of one staged table become operations on one entity.
+#[derive(Debug)]
+pub struct RowPlan {
+    pub(super) entity: Arc<Entity>,
+    pub(super) mode: Mode,
+    pub(super) blank: BlankRule,
+    pub(super) zone: TimeZone,
+    pub(super) columns: Vec<PlannedColumn>,
+    pub(super) naming: Naming,
+    /// Names that the target may use in messages → staged columns.
+    pub(super) names: Arc<Vec<(String, String)>>,
+    /// Columns of the staged table, planned or not.
+    pub(super) width: usize,
+    pub(super) cache: Mutex<LookupCache>,
+    notes: Vec<String>,
+}
+
+/// A staged column and the attribute it fills.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedColumn {
+    /// Its place among the staged columns, from 0.
+    pub index: usize,
+    /// The staged column.
+    pub name: String,
+    /// Its header as the sender wrote it.
+    pub header: String,
+    /// The attribute.
+    pub attribute: Attribute,
+    /// What its values are for.
+    pub role: Role,
+    pub(super) lookup: Option<LookupPlan>,
+}
+
+/// What a column's values are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// They are written.
+    Value,
+    /// They name the record and are written too: the record's id is made of them.
+    KeyAndValue,
+    /// They name the record, in the address alone; in the body they could contradict it (dynamics.md §2.3).
+    Key,
+}
+
+/// How a lookup's values name the records they point at.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LookupPlan {
+    pub(super) target: LookupTarget,
+    /// What people call one such record.
+    pub(super) called: String,
+    pub(super) way: LookupWay,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum LookupWay {
+    /// By GUID alone.
+    Id,
+    /// By the values of a column; a GUID is taken as the record itself where the column was our choice.
+    Column { attribute: Attribute, primary_id: String, ids_too: bool },
+}
+
+/// How a row names its record; numbers are places in [`RowPlan::columns`].
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Naming {
+    /// By the row's own id.
+    Row,
+    /// By an id made of these columns' values.
+    Derived(Vec<usize>),
+    /// By the id in this column.
+    PrimaryId(usize),
+    /// By an alternate key over these columns.
+    Alternate(Vec<usize>),
+}
+
+impl RowPlan {
+    /// The entity that is loaded.
+    pub fn entity(&self) -> &Arc<Entity> {
+        &self.entity
+    }
+
+    /// The planned columns in the order of the staged ones; a staged column that is not sent is not among them.
+    pub fn columns(&self) -> &[PlannedColumn] {
+        &self.columns
+    }
+
+    /// What the operator and the sender should know although nothing is wrong, in sentences.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+impl Dynamics {
+    /// Plans the load of a staged table with these columns into the entity.
+    ///
+    /// A column belongs to the attribute that `settings.columns` names for its header (an empty name leaves the column
+    /// out), else to the one whose logical or display name its header is.
+    ///
+    /// # Errors
+    /// `Problems` with everything the sender must mend; `Target` where the target could not be asked.
+    pub async fn prepare(
+        &self,
+        entity: &Arc<Entity>,
+        columns: &[StagedColumn],
+        settings: &LoadSettings,
+    ) -> Result<RowPlan, PlanFault> {
+        let mut drawing =
+            Drawing { entity, staged: columns, settings, problems: Vec::new(), notes: Vec::new() };
+        drawing.check_settings();
+        let mut planned = drawing.columns();
+        let naming = drawing.naming(&mut planned);
+        for column in &mut planned {
+            column.lookup = self.lookup_plan(&mut drawing, column).await?;
+        }
+        drawing.check_writable(&planned);
+        drawing.note_required(&planned);
+        let zone = drawing.zone();
+        let Drawing { problems, notes, .. } = drawing;
+        match (naming, zone) {
+            (Some(naming), Some(zone)) if problems.is_empty() => Ok(RowPlan {
+                entity: entity.clone(),
+                mode: settings.mode,
+                blank: settings.blank,
+                zone,
+                names: Arc::new(names(&planned)),
+                columns: planned,
+                naming,
+                width: columns.len(),
+                cache: Mutex::default(),
+                notes,
+            }),
+            _ => Err(PlanFault::Problems { problems }),
+        }
+    }
+
+    async fn lookup_plan(
+        &self,
+        drawing: &mut Drawing<'_>,
+        column: &PlannedColumn,
+    ) -> Result<Option<LookupPlan>, TargetFault> {
+        let rule = drawing.lookup_rule(column);
+        let AttributeKind::Lookup { targets } = &column.attribute.kind else {
+            if rule.is_some() {
+                drawing.problem(
+                    Some(&column.header),
+                    format!(
+                        "`lookups` names `{}`, but {} is no lookup",
+                        column.header,
+                        column.attribute.label()
+                    ),
+                    "take it out of `lookups`".to_owned(),
+                );
+            }
+            return Ok(None);
+        };
+        let Some(target) = drawing.lookup_target(column, targets, rule) else { return Ok(None) };
+        let entity = self.entity(&target.logical_name).await?;
+        let called =
+            entity.display_name.clone().unwrap_or_else(|| target.logical_name.clone()).to_lowercase();
+        let way = match (rule, &entity.primary_id) {
+            (Some(rule), Some(primary_id)) => {
+                match find(&entity, &rule.column, &column_identifier(&rule.column)) {
+                    Ok(attribute) if attribute.logical_name == *primary_id => LookupWay::Id,
+                    Ok(attribute) => LookupWay::Column {
+                        attribute: attribute.clone(),
+                        primary_id: primary_id.clone(),
+                        ids_too: false,
+                    },
+                    Err((cause, advice)) => {
+                        let cause = format!("`lookups` of `{}`: {cause}", column.header);
+                        drawing.problem(Some(&column.header), cause, advice);
+                        return Ok(None);
+                    }
+                }
+            }
+            (None, Some(primary_id)) => {
+                match entity.primary_name.as_deref().and_then(|name| entity.attribute(name)) {
+                    Some(attribute) => LookupWay::Column {
+                        attribute: attribute.clone(),
+                        primary_id: primary_id.clone(),
+                        ids_too: true,
+                    },
+                    None => LookupWay::Id,
+                }
+            }
+            (_, None) => LookupWay::Id,
+        };
+        Ok(Some(LookupPlan { target, called, way }))
+    }
+}

@@ -1,0 +1,271 @@
+//! Sends operations until each is written or refused: tries again what is worth it, cuts what is too large, and believes
+//! no answer that cannot be matched to its operation.
+
+mod heard;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use reqwest::Method as Verb;
+use tokio::time::Instant;
+
+use super::Dynamics;
+use super::fault::SendFault;
+use super::gate::{OnWaiting, Waiting};
+use super::multipart;
+use super::operation::{BatchShape, History, Operation, Outcome, SendReport, Trouble};
+use super::patience::Patience;
+use super::verdict::Verdict;
+use super::wire::{Request, Stumble, Wire};
+use crate::domain::refusal::{Refusal, Severity};
+
+/// Operations in one batch. Dataverse refuses more. Source: dynamics.md §3.1.
+pub const BATCH_OPERATIONS_MAX: usize = 1_000;
+/// Operations in one change set, which is part of one batch. Source: dynamics.md §3.1.
+pub const CHANGE_SET_OPERATIONS_MAX: usize = 1_000;
+
+impl Dynamics {
+    /// Sends the operations and tells what became of each, in their order.
+    ///
+    /// Whatever may pass (throttling, gateways, lost connections, deadlocks) is tried again within the limits; `waiting`
+    /// hears of each pause. `history` says whether the operations may have been sent before.
+    ///
+    /// # Errors
+    /// When they could not be brought to an end. Some may have been carried out; all can be sent again, with
+    /// [`History::InDoubt`].
+    pub async fn send(
+        &self,
+        operations: &[Operation],
+        shape: BatchShape,
+        history: History,
+        waiting: &(dyn Fn(Waiting) + Sync),
+    ) -> Result<SendReport, SendFault> {
+        let wire = &self.inner.wire;
+        let start = Instant::now();
+        let mut sending = Sending {
+            wire,
+            operations,
+            shape,
+            waiting,
+            outcomes: vec![None; operations.len()],
+            doubts: vec![history == History::InDoubt; operations.len()],
+            tries: vec![0; operations.len()],
+            queue: groups(operations, shape, wire.limits().batch_bytes_max)?,
+            patience: Patience::new(wire.limits()),
+            attempts: 0,
+            trouble: None,
+        };
+        while let Some(group) = sending.queue.pop_front() {
+            sending.round(group).await?;
+        }
+        let outcomes = sending.outcomes.into_iter();
+        Ok(SendReport {
+            outcomes: outcomes
+                .map(|outcome| outcome.expect("a group leaves the queue only settled"))
+                .collect(),
+            attempts: sending.attempts,
+            took: start.elapsed(),
+            trouble: sending.trouble,
+        })
+    }
+}
+
+/// The first requests: whole for a change set, else as many operations as one may hold.
+fn groups(
+    operations: &[Operation],
+    shape: BatchShape,
+    bytes_max: usize,
+) -> Result<VecDeque<Vec<usize>>, SendFault> {
+    let size = |operation: &Operation| {
+        multipart::ENVELOPE_BYTES + operation.path.len() + operation.body.as_ref().map_or(0, String::len)
+    };
+    if shape == BatchShape::ChangeSet {
+        let bytes: usize = operations.iter().map(size).sum();
+        if operations.len() > CHANGE_SET_OPERATIONS_MAX {
+            let (found, max) = (operations.len(), CHANGE_SET_OPERATIONS_MAX);
+            return Err(SendFault::TooLarge { found, max, unit: "rows" });
+        }
+        if bytes > bytes_max {
+            return Err(SendFault::TooLarge { found: bytes, max: bytes_max, unit: "bytes" });
+        }
+    }
+    let mut groups = VecDeque::new();
+    let mut group: Vec<usize> = Vec::new();
+    let mut bytes = 0;
+    for (index, operation) in operations.iter().enumerate() {
+        let more = size(operation);
+        if !group.is_empty() && (group.len() >= BATCH_OPERATIONS_MAX || bytes + more > bytes_max) {
+            groups.push_back(std::mem::take(&mut group));
+            bytes = 0;
+        }
+        group.push(index);
+        bytes += more;
+    }
+    if !group.is_empty() {
+        groups.push_back(group);
+    }
+    Ok(groups)
+}
+
+/// One call of [`Dynamics::send`] on its way. Numbers are places among the operations.
+struct Sending<'a> {
+    wire: &'a Wire,
+    operations: &'a [Operation],
+    shape: BatchShape,
+    waiting: OnWaiting<'a>,
+    outcomes: Vec<Option<Outcome>>,
+    /// Whether the operation may have been carried out already.
+    doubts: Vec<bool>,
+    /// How often the operation was answered with a setback of its own.
+    tries: Vec<u32>,
+    queue: VecDeque<Vec<usize>>,
+    patience: Patience<'a>,
+    attempts: u32,
+    trouble: Option<Trouble>,
+}
+
+/// What is to follow a round.
+enum Next {
+    /// Send these again after a pause.
+    Pause { groups: Vec<Vec<usize>>, reason: String, wait: Option<Duration> },
+    /// Send these at once.
+    Go { groups: Vec<Vec<usize>> },
+}
+
+impl Sending<'_> {
+    /// Sends one group and settles what its answer settles; the rest is back in the queue.
+    async fn round(&mut self, group: Vec<usize>) -> Result<(), SendFault> {
+        let unsettled = |sending: &Self| sending.outcomes.iter().filter(|outcome| outcome.is_none()).count();
+        let before = unsettled(self);
+        let next = self.exchange(group).await?;
+        if unsettled(self) < before {
+            self.patience.renew();
+        }
+        let (groups, pause) = match next {
+            Next::Go { groups } => (groups, None),
+            Next::Pause { groups, reason, wait } => (groups, Some((reason, wait))),
+        };
+        for group in groups.into_iter().rev().filter(|group| !group.is_empty()) {
+            self.queue.push_front(group);
+        }
+        match pause {
+            Some((reason, wait)) if !self.queue.is_empty() => self.pause(reason, wait).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn pause(&mut self, reason: String, wait: Option<Duration>) -> Result<(), SendFault> {
+        match self.patience.next(wait) {
+            Ok(pause) => {
+                let cause = "the service was busy or broke off; it was tried again".to_owned();
+                self.note(reason.clone(), cause, Severity::Retried);
+                (self.waiting)(Waiting { pause, reason });
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            Err(retry_in) => Err(SendFault::Unavailable { reason, attempts: self.attempts, retry_in }),
+        }
+    }
+
+    /// Keeps the gravest trouble; of equals the refusals' first, so that the log tells what the sender will read.
+    fn note(&mut self, error: String, cause: String, severity: Severity) {
+        let rank = |severity: Severity| (severity == Severity::Rows, severity);
+        if self.trouble.as_ref().is_none_or(|trouble| rank(trouble.severity) < rank(severity)) {
+            self.trouble = Some(Trouble { error, cause, severity });
+        }
+    }
+
+    async fn exchange(&mut self, group: Vec<usize>) -> Result<Next, SendFault> {
+        let operations: Vec<&Operation> = group.iter().map(|index| &self.operations[*index]).collect();
+        let batch = multipart::batch(&operations, self.shape, self.wire.root_path());
+        let request = Request {
+            method: Verb::POST,
+            path: "$batch",
+            prefer: (self.shape == BatchShape::Independent).then_some("odata.continue-on-error"),
+            body: Some((&batch.content_type, batch.body.into())),
+        };
+        self.attempts += 1;
+        match self.wire.once(&request, self.waiting).await {
+            Err(Stumble::Later { reason, wait, in_doubt }) => {
+                if in_doubt {
+                    self.doubt(&group);
+                }
+                Ok(Next::Pause { groups: vec![group], reason, wait })
+            }
+            Err(Stumble::Access { error, cause }) => Err(SendFault::Access { error, cause }),
+            Err(Stumble::TooLarge { limit }) => {
+                self.doubt(&group);
+                let reason = format!("an answer of more than {limit} bytes");
+                Ok(Next::Pause { groups: self.halves(group), reason, wait: None })
+            }
+            Ok(answer) => match multipart::answers(&answer.content_type, &answer.body) {
+                None => self.heard_as_one(group, &answer),
+                Some(parts) if self.shape == BatchShape::ChangeSet => self.heard_change_set(group, &parts),
+                Some(parts) => self.heard_each(group, &answer, &parts),
+            },
+        }
+    }
+
+    fn doubt(&mut self, group: &[usize]) {
+        for index in group {
+            self.doubts[*index] = true;
+        }
+    }
+
+    /// The group in two, where it may be cut.
+    fn halves(&self, mut group: Vec<usize>) -> Vec<Vec<usize>> {
+        if self.shape == BatchShape::ChangeSet || group.len() < 2 {
+            return vec![group];
+        }
+        let second = group.split_off(group.len() / 2);
+        vec![group, second]
+    }
+
+    fn settle(&mut self, index: usize, outcome: Outcome) {
+        self.outcomes[index] = Some(outcome);
+    }
+
+    fn refuse(&mut self, index: usize, verdict: &Verdict, refusal: Refusal) {
+        self.note(verdict.error.clone(), verdict.cause.clone(), Severity::Rows);
+        self.settle(index, Outcome::Refused(refusal));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::row::RowId;
+    use crate::io::dynamics::operation::{Condition, Method};
+
+    fn operation(path: &str) -> Operation {
+        Operation {
+            row: RowId(Uuid::nil()),
+            method: Method::Patch,
+            path: path.to_owned(),
+            condition: Condition::Any,
+            body: Some("x".repeat(100)),
+            target_key: path.to_owned(),
+            columns: Arc::new(Vec::new()),
+        }
+    }
+
+    #[test]
+    fn requests_hold_no_more_rows_and_bytes_than_they_may() {
+        let operations: Vec<Operation> =
+            (0..2_500).map(|n| operation(&format!("accounts({n:05})"))).collect();
+        let sizes = |bytes_max| -> Vec<usize> {
+            groups(&operations, BatchShape::Independent, bytes_max).unwrap().iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(usize::MAX), [1_000, 1_000, 500]);
+        let one = multipart::ENVELOPE_BYTES + "accounts(00000)".len() + 100;
+        assert!(sizes(one * 10 + 5).iter().all(|size| *size == 10));
+        assert_eq!(sizes(1).len(), 2_500);
+        let too_many = groups(&operations, BatchShape::ChangeSet, usize::MAX).unwrap_err();
+        assert!(matches!(too_many, SendFault::TooLarge { found: 2_500, max: 1_000, unit: "rows" }));
+    }
+}

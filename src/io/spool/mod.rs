@@ -1,0 +1,230 @@
+//! The dropbox on disk: what lies in it, where a job's files live, and the one lock that says whose it is.
+
+pub mod entry;
+pub mod job_dir;
+pub mod loaded;
+pub mod names;
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::durable::{self, DiskError, doing};
+use crate::domain::job::{JobId, JobSeq};
+use entry::{Entry, read_entry};
+use job_dir::JobDir;
+
+/// Files in the dropbox that one look takes in; the rest has its turn when these are gone.
+pub const LOOK_ENTRIES_MAX: usize = 50_000;
+
+/// The dropbox cannot be used. The operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Another process works on this dropbox.
+    #[error("the dropbox {} is in use by another ddu ({holder}); stop it, or give this one a dropbox of its own", path.display())]
+    Held {
+        /// The dropbox.
+        path: PathBuf,
+        /// What the other process wrote about itself.
+        holder: String,
+    },
+    /// A file of ours does not read.
+    #[error("{}: {what}; restore it, or move the folder away", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// The folders of one dropbox.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    root: PathBuf,
+}
+
+/// The right to take files from a dropbox; the operating system takes it back when the process ends.
+#[derive(Debug)]
+pub struct SpoolLock {
+    _file: File,
+}
+
+impl Spool {
+    /// The dropbox at `root`, without touching the disk.
+    pub fn at(root: &Path) -> Self {
+        Spool { root: root.to_owned() }
+    }
+
+    /// Makes the folders that are missing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn prepare(&self) -> Result<(), SpoolError> {
+        for folder in [self.work(), self.returned(), self.archive(), self.status()] {
+            durable::create_dir_all(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the dropbox for this process.
+    ///
+    /// # Errors
+    /// `Held` when another process has it.
+    pub fn lock(&self) -> Result<SpoolLock, SpoolError> {
+        let path = self.work().join("lock");
+        let mut file = durable::open_appending(&path)?;
+        match file.try_lock() {
+            Ok(()) => {
+                let whose = format!("process {}", std::process::id());
+                let noted = file.set_len(0).and_then(|()| file.write_all(whose.as_bytes()));
+                doing(noted, "write", &path)?;
+                Ok(SpoolLock { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => Err(SpoolError::Held {
+                path: self.root.clone(),
+                holder: self.holder().unwrap_or_else(|| "it has not said which process it is".to_owned()),
+            }),
+            Err(TryLockError::Error(source)) => Err(DiskError { doing: "lock", path, source }.into()),
+        }
+    }
+
+    /// What the process that holds the dropbox wrote about itself, if one does.
+    pub fn holder(&self) -> Option<String> {
+        let mut file = File::open(self.work().join("lock")).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                file.seek(SeekFrom::Start(0)).ok()?;
+                (&mut file).take(200).read_to_string(&mut text).ok()?;
+                Some(text)
+            }
+            _ => None,
+        }
+    }
+
+    /// The folder that people drop files into.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `.work`: jobs in progress.
+    pub fn work(&self) -> PathBuf {
+        self.root.join(".work")
+    }
+
+    /// `returned`: workbooks for the sender to fix.
+    pub fn returned(&self) -> PathBuf {
+        self.root.join("returned")
+    }
+
+    /// `archive`: finished jobs, by day.
+    pub fn archive(&self) -> PathBuf {
+        self.root.join("archive")
+    }
+
+    /// `status`: one text per dropped file.
+    pub fn status(&self) -> PathBuf {
+        self.root.join("status")
+    }
+
+    /// What lies in the dropbox, in the order of names, our own folders left out.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed: it is gone, or its mount is.
+    pub fn list(&self) -> Result<Vec<Entry>, SpoolError> {
+        let ours = [".work", "returned", "archive", "status"];
+        let listing = doing(std::fs::read_dir(&self.root), "list", &self.root)?;
+        let mut entries = Vec::new();
+        for found in listing.take(LOOK_ENTRIES_MAX) {
+            let name = doing(found, "list", &self.root)?.file_name();
+            if !ours.iter().any(|own| name == *own) {
+                entries.extend(read_entry(&self.root, name));
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// The folder of a job in progress.
+    pub fn job_dir(&self, job: &JobId) -> JobDir {
+        JobDir::at(self.work().join(job.as_str()))
+    }
+
+    /// The folder of a job that is done.
+    pub fn archive_dir(&self, job: &JobId) -> JobDir {
+        let [year, month, day] = job.archive_day();
+        JobDir::at(self.archive().join(year).join(month).join(day).join(job.as_str()))
+    }
+
+    /// The jobs in progress, by id.
+    ///
+    /// # Errors
+    /// When `.work` cannot be listed.
+    pub fn jobs(&self) -> Result<Vec<JobId>, SpoolError> {
+        let work = self.work();
+        let mut jobs = Vec::new();
+        for found in doing(std::fs::read_dir(&work), "list", &work)? {
+            let name = doing(found, "list", &work)?.file_name();
+            jobs.extend(name.to_str().and_then(|name| JobId::try_from(name.to_owned()).ok()));
+        }
+        jobs.sort();
+        Ok(jobs)
+    }
+
+    /// The next number in the order of claims; it is on the disk before it is given out.
+    ///
+    /// It is at least the milliseconds of `now`: a dropbox that is made anew beside an old lakehouse goes on above the
+    /// numbers that its tables have seen.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the counter is not a number.
+    pub fn next_seq(&self, now: Timestamp) -> Result<JobSeq, SpoolError> {
+        let path = self.work().join("seq");
+        let last: u64 = match std::fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map_err(|_| SpoolError::Broken {
+                path: path.clone(),
+                what: format!("`{}` is not a number", text.trim()),
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(source) => return Err(DiskError { doing: "read", path, source }.into()),
+        };
+        let next = u64::try_from(now.as_millisecond()).unwrap_or(0).max(last + 1);
+        durable::replace(&path, next.to_string().as_bytes())?;
+        Ok(JobSeq(next))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_process_hears_who_has_the_dropbox() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::at(dir.path());
+        spool.prepare().unwrap();
+        assert_eq!(spool.holder(), None);
+        let lock = spool.lock().unwrap();
+        let error = spool.lock().unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(lock);
+        spool.lock().unwrap();
+    }
+
+    #[test]
+    fn a_number_in_the_order_of_claims_is_never_given_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::at(dir.path());
+        spool.prepare().unwrap();
+        let now = Timestamp::from_millisecond(5_000).unwrap();
+        assert_eq!(spool.next_seq(now).unwrap(), JobSeq(5_000));
+        assert_eq!(Spool::at(dir.path()).next_seq(Timestamp::UNIX_EPOCH).unwrap(), JobSeq(5_001));
+    }
+}

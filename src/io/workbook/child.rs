@@ -1,0 +1,144 @@
+//! The child process: limits itself, parses the workbook on its standard input, answers in frames, and catches what
+//! a parser throws.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::fault::ReadFault;
+use super::frames;
+use super::mark::MARK_SHEET;
+use super::request::{ReadRequest, ReadWhat, WorkbookProbe};
+use super::sheet::{marked, read_sheet, send_json};
+use super::sniff::sniff;
+use super::source::Source;
+
+/// Address space that the child may use beyond what it has when it starts.
+pub const ADDRESS_BYTES_BASE: u64 = 512 << 20;
+/// Address space added for every byte of the file: shared strings unpack to several times the file, and the formats
+/// that are read as whole tables to more.
+pub const ADDRESS_BYTES_PER_FILE_BYTE: u64 = 16;
+/// Address space that the child may use at most, whatever the file.
+pub const ADDRESS_BYTES_MAX: u64 = 4 << 30;
+/// Processor time that the child may use for any file.
+pub const CPU_SECONDS_BASE: u64 = 120;
+/// Processor time added for every MiB of the file. A release build reads a packed MiB in a tenth of a second.
+pub const CPU_SECONDS_PER_FILE_MIB: u64 = 2;
+/// Processor time that the child may use at most, whatever the file.
+pub const CPU_SECONDS_MAX: u64 = 3_600;
+/// Bytes that the child may write to a file: it only has the one that collects its standard error.
+const STDERR_BYTES_MAX: u64 = 1 << 20;
+/// Longest message of a panic that is passed on, in characters.
+const PANIC_CHARS_MAX: usize = 200;
+
+/// The body of the hidden subcommand `read-workbook`: reads the workbook on standard input as `request_json` says and
+/// writes frames to standard output. The exit code is 0 where a summary, a probe or a fault was written.
+pub fn serve_child(request_json: &str) -> ExitCode {
+    serve(request_json, std::io::stdout().lock())
+}
+
+/// As [`serve_child`], to any output.
+pub(super) fn serve(request_json: &str, out: impl Write) -> ExitCode {
+    let mut out = BufWriter::new(out);
+    let answer = prepare(request_json).and_then(|(file, request)| answer_caught(file, &request, &mut out));
+    let told = match answer {
+        Ok(()) => Ok(()),
+        Err(fault) => send_json(&mut out, frames::FAULT, &fault),
+    };
+    match told.is_ok() && out.flush().is_ok() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn prepare(request_json: &str) -> Result<(File, ReadRequest), ReadFault> {
+    let request: ReadRequest = serde_json::from_str(request_json)
+        .map_err(|error| ReadFault::Protocol { detail: format!("the request is none: {error}") })?;
+    let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    limit_self(file.metadata()?.len())?;
+    Ok((file, request))
+}
+
+/// Sets the limits that no parser can pass.
+fn limit_self(file_bytes: u64) -> Result<(), ReadFault> {
+    let more = ADDRESS_BYTES_BASE.saturating_add(file_bytes.saturating_mul(ADDRESS_BYTES_PER_FILE_BYTE));
+    let address = address_space_now().saturating_add(more.min(ADDRESS_BYTES_MAX));
+    let cpu = CPU_SECONDS_BASE + (file_bytes >> 20).saturating_mul(CPU_SECONDS_PER_FILE_MIB);
+    for (resource, limit) in [
+        (Resource::As, address),
+        (Resource::Cpu, cpu.min(CPU_SECONDS_MAX)),
+        (Resource::Fsize, STDERR_BYTES_MAX),
+        (Resource::Core, 0),
+    ] {
+        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) }).map_err(|error| {
+            ReadFault::Disk { detail: format!("{resource:?} cannot be limited: {error}") }
+        })?;
+    }
+    Ok(())
+}
+
+/// Bytes of address space in use: the program itself, its libraries and stacks.
+fn address_space_now() -> u64 {
+    status_kib("VmSize:") << 10
+}
+
+/// Most memory that this process ever held, in KiB.
+fn peak_rss_kib() -> u64 {
+    status_kib("VmHWM:")
+}
+
+/// A size that the system tells of this process; 0 where it does not.
+fn status_kib(key: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+/// Answers, and turns a panic of a parser into a fault.
+fn answer_caught(file: File, request: &ReadRequest, out: &mut impl Write) -> Result<(), ReadFault> {
+    // What a panic leaves half done is dropped with the child; only the output goes on, and a fault voids what it has.
+    catch_unwind(AssertUnwindSafe(|| answer(file, request, out))).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let message: String = message.chars().take(PANIC_CHARS_MAX).collect();
+        Err(ReadFault::Crashed { detail: format!("a parser gave up ({message})"), said: String::new() })
+    })
+}
+
+/// Answers a request about an open file; what the child does, without its process.
+///
+/// # Errors
+/// When the workbook cannot be read; what was written before is then void.
+pub(super) fn answer(mut file: File, request: &ReadRequest, out: &mut impl Write) -> Result<(), ReadFault> {
+    let sniffed = sniff(&mut file, &request.file_name, &request.limits)?;
+    let mut source = Source::open(file, &request.file_name, &sniffed, &request.limits)?;
+    let mut notes = sniffed.notes;
+    match &request.what {
+        ReadWhat::Probe => {
+            let mut sheets = source.sheets();
+            let returned = match marked(&mut source)? {
+                Some(Ok(book)) => {
+                    sheets.retain(|sheet| sheet.name != MARK_SHEET);
+                    Some(book)
+                }
+                Some(Err(error)) => {
+                    notes.push(format!("{error}; the workbook is read like any other"));
+                    None
+                }
+                None => None,
+            };
+            let probe = WorkbookProbe { format: sniffed.format, sheets, returned, notes };
+            send_json(out, frames::PROBE, &probe)
+        }
+        ReadWhat::Sheet { sheet, header_row } => {
+            let read = read_sheet(&mut source, request, sheet.as_deref(), *header_row, notes, out);
+            let mut summary = read?;
+            summary.peak_rss_kib = peak_rss_kib();
+            send_json(out, frames::SUMMARY, &summary)
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Formats that calamine reads: xlsb cell by cell, xls and ods as whole tables.
+//!
+//! The whole tables cannot be bounded while they are read; the size of the file and the child's address space bound
+//! them. What calamine does not tell is not told here: number formats with leading zeros, formulas without a stored
+//! result, hidden rows.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::ops::ControlFlow;
+
+use calamine::{
+    CellErrorType, Data, DataRef, ExcelDateTime, Ods, OdsError, Range, Reader, Sheet, SheetType,
+    SheetVisible, Xls, XlsError, Xlsb, XlsbError,
+};
+
+use super::fault::ReadFault;
+use super::request::{ReadLimits, SheetInfo, WorkbookFormat};
+use super::row::{DateShape, Raw, Row, RowBuffer};
+use super::source::{ROW_TEXT_BYTES_MAX, SheetFacts};
+use super::strings::Strings;
+use super::xlsx::{broken_zip, check_length};
+use crate::domain::cell::{SHEET_COLUMNS_MAX, SHEET_ROWS_MAX};
+
+/// An open workbook of a format that calamine reads.
+pub(super) struct Foreign {
+    book: Opened,
+    chars_max: u64,
+    from_1904: bool,
+}
+
+enum Opened {
+    Xlsb(Xlsb<BufReader<File>>),
+    /// The sheet read last is kept: it is read twice, and every reading copies it.
+    Whole {
+        book: Whole,
+        last: Option<(usize, Range<Data>)>,
+    },
+}
+
+#[allow(clippy::large_enum_variant)] // One of them exists at a time.
+enum Whole {
+    Xls(Xls<BufReader<File>>),
+    Ods(Ods<BufReader<File>>),
+}
+
+type Visit<'v> = &'v mut dyn FnMut(Row<'_>) -> Result<ControlFlow<()>, ReadFault>;
+
+impl Foreign {
+    /// Opens a workbook; xls and ods are read whole.
+    ///
+    /// # Errors
+    /// When it is damaged or protected.
+    pub fn open(file: File, format: WorkbookFormat, limits: &ReadLimits) -> Result<Self, ReadFault> {
+        let file = BufReader::new(file);
+        let (book, from_1904) = match format {
+            WorkbookFormat::Xlsb => {
+                let book = Xlsb::new(file).map_err(xlsb_fault)?;
+                let from_1904 = book.has_1904_epoch();
+                (Opened::Xlsb(book), from_1904)
+            }
+            WorkbookFormat::Xls => {
+                let book = Xls::new(file).map_err(xls_fault)?;
+                let from_1904 = book.has_1904_epoch();
+                (Opened::Whole { book: Whole::Xls(book), last: None }, from_1904)
+            }
+            _ => {
+                let book = Ods::new(file).map_err(ods_fault)?;
+                (Opened::Whole { book: Whole::Ods(book), last: None }, false)
+            }
+        };
+        Ok(Foreign { book, chars_max: limits.cell_chars_max, from_1904 })
+    }
+
+    /// The worksheets, in the order of their tabs.
+    pub fn sheets(&self) -> Vec<SheetInfo> {
+        let sheets = self.metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet);
+        let info = |sheet: &Sheet| SheetInfo {
+            name: sheet.name.clone(),
+            visible: sheet.visible == SheetVisible::Visible,
+        };
+        sheets.map(info).collect()
+    }
+
+    fn metadata(&self) -> &[Sheet] {
+        match &self.book {
+            Opened::Xlsb(book) => book.sheets_metadata(),
+            Opened::Whole { book: Whole::Xls(book), .. } => book.sheets_metadata(),
+            Opened::Whole { book: Whole::Ods(book), .. } => book.sheets_metadata(),
+        }
+    }
+
+    /// Visits the rows of a sheet, see [`super::source::Source::each_row`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn each_row(&mut self, sheet: usize, visit: Visit<'_>) -> Result<SheetFacts, ReadFault> {
+        let name = self.sheets()[sheet].name.clone();
+        let (chars_max, from_1904) = (self.chars_max, self.from_1904);
+        let mut rows = Rows { row: RowBuffer::default(), facts: SheetFacts::default(), chars_max, from_1904 };
+        match &mut self.book {
+            Opened::Xlsb(book) => {
+                let mut cells = book.worksheet_cells_reader(&name).map_err(xlsb_fault)?;
+                while let Some(cell) = cells.next_cell().map_err(xlsb_fault)? {
+                    if rows.take(cell.get_position(), cell.get_value().into(), visit)?.is_break() {
+                        return Ok(rows.facts);
+                    }
+                }
+            }
+            Opened::Whole { book, last } => {
+                if last.as_ref().is_none_or(|(index, _)| *index != sheet) {
+                    let range = match book {
+                        Whole::Xls(book) => book.worksheet_range(&name).map_err(xls_fault)?,
+                        Whole::Ods(book) => book.worksheet_range(&name).map_err(ods_fault)?,
+                    };
+                    *last = Some((sheet, range));
+                }
+                let range = last.as_ref().map(|(_, range)| range).expect("filled just above");
+                let (top, left) = range.start().unwrap_or_default();
+                for (row, column, value) in range.used_cells() {
+                    let place = (top + row as u32, left + column as u32);
+                    if rows.take(place, value.into(), visit)?.is_break() {
+                        return Ok(rows.facts);
+                    }
+                }
+            }
+        }
+        rows.finish(visit)
+    }
+}
+
+/// Gathers cells into rows.
+struct Rows {
+    row: RowBuffer,
+    facts: SheetFacts,
+    chars_max: u64,
+    from_1904: bool,
+}
+
+/// A value of calamine's, of either of its types.
+enum Found<'a> {
+    Empty,
+    Text(&'a str),
+    Number(f64),
+    Boolean(bool),
+    Serial(ExcelDateTime),
+    Iso(&'a str),
+    IsoDuration(&'a str),
+    Error(&'a CellErrorType),
+}
+
+impl<'a> From<&'a Data> for Found<'a> {
+    fn from(value: &'a Data) -> Self {
+        match value {
+            Data::Empty => Found::Empty,
+            Data::String(text) => Found::Text(text),
+            Data::Int(number) => Found::Number(*number as f64),
+            Data::Float(number) => Found::Number(*number),
+            Data::Bool(value) => Found::Boolean(*value),
+            Data::DateTime(at) => Found::Serial(*at),
+            Data::DateTimeIso(text) => Found::Iso(text),
+            Data::DurationIso(text) => Found::IsoDuration(text),
+            Data::Error(error) => Found::Error(error),
+            // Added by features of calamine that are off here.
+            #[allow(unreachable_patterns)]
+            _ => Found::Empty,
+        }
+    }
+}
+
+impl<'a> From<&'a DataRef<'_>> for Found<'a> {
+    fn from(value: &'a DataRef<'_>) -> Self {
+        match value {
+            DataRef::Empty => Found::Empty,
+            DataRef::String(text) => Found::Text(text),
+            DataRef::SharedString(text) => Found::Text(text),
+            DataRef::Int(number) => Found::Number(*number as f64),
+            DataRef::Float(number) => Found::Number(*number),
+            DataRef::Bool(value) => Found::Boolean(*value),
+            DataRef::DateTime(at) => Found::Serial(*at),
+            DataRef::DateTimeIso(text) => Found::Iso(text),
+            DataRef::DurationIso(text) => Found::IsoDuration(text),
+            DataRef::Error(error) => Found::Error(error),
+        }
+    }
+}
+
+impl Rows {
+    fn take(
+        &mut self,
+        (row, column): (u32, u32),
+        found: Found<'_>,
+        visit: Visit<'_>,
+    ) -> Result<ControlFlow<()>, ReadFault> {
+        if row >= SHEET_ROWS_MAX || column >= SHEET_COLUMNS_MAX {
+            return Err(ReadFault::damaged(format!(
+                "a cell says it stands in row {}, column {}, which is no place on a sheet",
+                u64::from(row) + 1,
+                u64::from(column) + 1
+            )));
+        }
+        let number = row + 1;
+        if number != self.row.number {
+            if self.flush(visit)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            self.row.begin(number, false);
+        }
+        if let Found::Text(text) | Found::Iso(text) = found {
+            check_length(text, self.chars_max)?;
+        }
+        let raw = match found {
+            Found::Empty => return Ok(ControlFlow::Continue(())),
+            Found::Text(text) => Raw::Text(self.row.keep(text)),
+            Found::Number(value) => Raw::Number { value, zeros: 0 },
+            Found::Boolean(value) => Raw::Boolean(value),
+            Found::Serial(at) if at.is_duration() => Raw::Days(at.as_f64()),
+            // calamine tells dates from numbers, but not dates from times of day; below 1 it is a time.
+            Found::Serial(at) => Raw::Serial {
+                days: at.as_f64(),
+                shape: DateShape { shows_day: at.as_f64() >= 1.0, from_1904: self.from_1904 },
+            },
+            Found::Iso(text) => Raw::Iso(self.row.keep(text)),
+            Found::IsoDuration(text) => Raw::IsoDuration(self.row.keep(text)),
+            Found::Error(error) => Raw::Error(self.row.keep(&error.to_string())),
+        };
+        self.row.push(column, raw);
+        if self.row.text_bytes() > ROW_TEXT_BYTES_MAX {
+            return Err(ReadFault::BeyondBounds {
+                detail: format!("row {number} holds more than {ROW_TEXT_BYTES_MAX} bytes of text"),
+            });
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn flush(&mut self, visit: Visit<'_>) -> Result<ControlFlow<()>, ReadFault> {
+        if self.row.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        visit(self.row.row(&Strings::default(), &mut self.facts.repeated_cells))
+    }
+
+    fn finish(mut self, visit: Visit<'_>) -> Result<SheetFacts, ReadFault> {
+        // Whether the visitor has enough does not matter after the last row.
+        self.flush(visit).map(|_| self.facts)
+    }
+}
+
+fn xlsb_fault(error: XlsbError) -> ReadFault {
+    match error {
+        XlsbError::Password => ReadFault::Protected,
+        XlsbError::Io(error) => error.into(),
+        XlsbError::Zip(error) => broken_zip(error),
+        XlsbError::CellError(code) => ReadFault::damaged(format!(
+            "a cell holds an error value (number {code}) that cannot be read from xlsb; save the workbook as xlsx"
+        )),
+        other => ReadFault::damaged(other.to_string()),
+    }
+}
+
+fn xls_fault(error: XlsError) -> ReadFault {
+    match error {
+        XlsError::Password => ReadFault::Protected,
+        XlsError::Io(error) => error.into(),
+        other => ReadFault::damaged(other.to_string()),
+    }
+}
+
+fn ods_fault(error: OdsError) -> ReadFault {
+    match error {
+        OdsError::Password => ReadFault::Protected,
+        OdsError::Io(error) => error.into(),
+        OdsError::Zip(error) => broken_zip(error),
+        OdsError::CellLimitExceeded { requested, max } => ReadFault::BeyondBounds {
+            detail: format!("it spans {requested} cells, an ods workbook may span {max}; save it as xlsx"),
+        },
+        other => ReadFault::damaged(other.to_string()),
+    }
+}

@@ -1,0 +1,243 @@
+//! The parent's side: starts the child, takes its frames, and turns its death into a sentence.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use arrow_ipc::reader::StreamDecoder;
+use deltalake::arrow::array::RecordBatch;
+use deltalake::arrow::buffer::Buffer;
+use rustix::fs::{MemfdFlags, memfd_create};
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{Instant, timeout};
+
+use super::fault::ReadFault;
+use super::frames;
+use super::request::{ReadRequest, ReadSummary, ReadWhat, SheetHeader, WorkbookProbe};
+
+/// The hidden subcommand that the child is started with.
+pub const CHILD_COMMAND: &str = "read-workbook";
+/// Longest request in bytes. Linux takes no argument beyond 128 KiB.
+const REQUEST_BYTES_MAX: usize = 120 << 10;
+/// How long a child may take to be gone after it closed its output.
+const EXIT_MS_MAX: u64 = 5_000;
+/// Bytes of the child's standard error that a fault carries for the operator.
+const SAID_BYTES_MAX: i64 = 2_000;
+
+/// Says what a workbook is. `exe` is this program; `request.what` is [`ReadWhat::Probe`].
+///
+/// # Errors
+/// When it is no workbook that can be read, with the sentence for the one who must act.
+pub async fn probe(exe: &Path, workbook: File, request: &ReadRequest) -> Result<WorkbookProbe, ReadFault> {
+    let request = ReadRequest { what: ReadWhat::Probe, ..request.clone() };
+    let mut reader = Reader::spawn(exe, workbook, &request)?;
+    match reader.frame().await? {
+        (frames::PROBE, payload) => parse(&payload),
+        (tag, _) => Err(unexpected(tag)),
+    }
+}
+
+/// A sheet that is being read. Dropping it kills the child.
+pub struct Reading {
+    reader: Reader,
+    decoder: StreamDecoder,
+    /// Bytes of the stream that are not decoded yet.
+    pending: Buffer,
+    rows: u64,
+    summary: Option<ReadSummary>,
+}
+
+impl Reading {
+    /// Starts to read the sheet that the request names and waits for its columns.
+    ///
+    /// # Errors
+    /// When it cannot be read, with the sentence for the one who must act.
+    pub async fn start(
+        exe: &Path,
+        workbook: File,
+        request: &ReadRequest,
+    ) -> Result<(Reading, SheetHeader), ReadFault> {
+        let mut reader = Reader::spawn(exe, workbook, request)?;
+        let header = match reader.frame().await? {
+            (frames::HEADER, payload) => parse(&payload)?,
+            (tag, _) => return Err(unexpected(tag)),
+        };
+        let decoder = StreamDecoder::new();
+        Ok((Reading { reader, decoder, pending: Buffer::default(), rows: 0, summary: None }, header))
+    }
+
+    /// The next rows; `None` after the last, when [`Reading::summary`] has the rest.
+    ///
+    /// A call that is given up half way may have taken bytes with it: drop the reading then.
+    ///
+    /// # Errors
+    /// When the rest cannot be read; the rows that were read before must then not be used either.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, ReadFault> {
+        while self.summary.is_none() {
+            if !self.pending.is_empty() {
+                let decoded = self.decoder.decode(&mut self.pending).map_err(|error| protocol(&error))?;
+                if let Some(batch) = decoded {
+                    self.rows += batch.num_rows() as u64;
+                    return Ok(Some(batch));
+                }
+                continue;
+            }
+            match self.reader.frame().await? {
+                (frames::ROWS, payload) => self.pending = Buffer::from_vec(payload),
+                (frames::SUMMARY, payload) => {
+                    let summary: ReadSummary = parse(&payload)?;
+                    if summary.rows != self.rows {
+                        let (told, came) = (summary.rows, self.rows);
+                        return Err(ReadFault::Protocol {
+                            detail: format!("{told} rows were told, {came} came"),
+                        });
+                    }
+                    self.summary = Some(summary);
+                }
+                (tag, _) => return Err(unexpected(tag)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What reading came to, once [`Reading::next`] has said `None`.
+    pub fn summary(&self) -> Option<&ReadSummary> {
+        self.summary.as_ref()
+    }
+}
+
+/// A running child.
+struct Reader {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// What it writes to its standard error, in memory.
+    said: File,
+    /// How much longer it may be waited for.
+    left: Duration,
+    limit_ms: u64,
+}
+
+impl Reader {
+    fn spawn(exe: &Path, workbook: File, request: &ReadRequest) -> Result<Self, ReadFault> {
+        let cannot = |detail: String| ReadFault::CannotSpawn { exe: exe.display().to_string(), detail };
+        let json = serde_json::to_string(request).expect("a request holds only texts, numbers and maps");
+        if json.len() > REQUEST_BYTES_MAX {
+            return Err(cannot(format!(
+                "its request has {} bytes, more than {REQUEST_BYTES_MAX}",
+                json.len()
+            )));
+        }
+        let said =
+            memfd_create("ddu-reader-stderr", MemfdFlags::CLOEXEC).map_err(|e| cannot(e.to_string()))?;
+        let said = File::from(said);
+        let stderr = said.try_clone().map_err(|e| cannot(e.to_string()))?;
+        let mut child = Command::new(exe)
+            .arg(CHILD_COMMAND)
+            .arg(json)
+            .env_clear()
+            .stdin(Stdio::from(workbook))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(stderr))
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| cannot(e.to_string()))?;
+        let out = BufReader::new(child.stdout.take().expect("its standard output was asked for as a pipe"));
+        let limit_ms = request.limits.wall_ms_max;
+        Ok(Reader { child, out, said, left: Duration::from_millis(limit_ms), limit_ms })
+    }
+
+    /// The next frame; a fault that the child tells, and its death, are errors.
+    async fn frame(&mut self) -> Result<(u8, Vec<u8>), ReadFault> {
+        let began = Instant::now();
+        let frame = timeout(self.left, read_frame(&mut self.out)).await;
+        self.left = self.left.saturating_sub(began.elapsed());
+        match frame {
+            Ok(Ok(Some((frames::FAULT, payload)))) => Err(parse::<ReadFault>(&payload)?),
+            Ok(Ok(Some(frame))) => Ok(frame),
+            Ok(Ok(None)) => Err(self.death().await),
+            Ok(Err(error)) => Err(ReadFault::Protocol { detail: error.to_string() }),
+            Err(_) => {
+                // A child that is already gone cannot be killed; either way it does not go on.
+                self.child.kill().await.ok();
+                Err(ReadFault::TookTooLong { limit_ms: self.limit_ms })
+            }
+        }
+    }
+
+    /// Why the output ended early.
+    async fn death(&mut self) -> ReadFault {
+        let status = timeout(Duration::from_millis(EXIT_MS_MAX), self.child.wait()).await;
+        let said = self.said().unwrap_or_default();
+        match status {
+            Ok(Ok(status)) => of_status(status, said),
+            Ok(Err(error)) => ReadFault::Protocol { detail: format!("its end cannot be seen: {error}") },
+            Err(_) => ReadFault::Protocol { detail: "it closed its output and stayed".to_owned() },
+        }
+    }
+
+    /// The end of what the child wrote to its standard error.
+    fn said(&mut self) -> std::io::Result<String> {
+        let length = self.said.metadata()?.len();
+        self.said.seek(SeekFrom::End(-SAID_BYTES_MAX.min(i64::try_from(length).unwrap_or(0))))?;
+        let mut bytes = Vec::new();
+        (&self.said).take(SAID_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+    }
+}
+
+/// The fault of a child that ended without a word.
+fn of_status(status: ExitStatus, said: String) -> ReadFault {
+    let Some(signal) = status.signal() else {
+        return ReadFault::Protocol {
+            detail: format!("it ended with {status} and said nothing; stderr: {said}"),
+        };
+    };
+    let detail = match signal {
+        6 => {
+            "the reader stopped itself, as it does when it needs more memory than a workbook of this size may take"
+        }
+        9 => "the reader was killed, perhaps because the machine has no memory left",
+        24 => "the reader needed more processor time than a workbook of this size may take",
+        _ => "the reader crashed",
+    };
+    ReadFault::Crashed { detail: format!("{detail} (signal {signal})"), said }
+}
+
+/// A whole frame, or `None` where the output ends, be it within a frame.
+async fn read_frame(out: &mut BufReader<ChildStdout>) -> std::io::Result<Option<(u8, Vec<u8>)>> {
+    let mut head = [0; 5];
+    if !filled(out.read_exact(&mut head).await)? {
+        return Ok(None);
+    }
+    let [tag, length @ ..] = head;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > frames::FRAME_BYTES_MAX {
+        return Err(std::io::Error::other(format!("a frame of {length} bytes")));
+    }
+    let mut payload = vec![0; length];
+    Ok(filled(out.read_exact(&mut payload).await)?.then_some((tag, payload)))
+}
+
+fn filled(read: std::io::Result<usize>) -> std::io::Result<bool> {
+    match read {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, ReadFault> {
+    serde_json::from_slice(payload).map_err(|error| protocol(&error))
+}
+
+fn protocol(error: &dyn std::fmt::Display) -> ReadFault {
+    ReadFault::Protocol { detail: error.to_string() }
+}
+
+fn unexpected(tag: u8) -> ReadFault {
+    ReadFault::Protocol { detail: format!("a frame `{}` where none was due", char::from(tag)) }
+}

@@ -1,0 +1,79 @@
+//! Attributes and texts of XML parts, without an allocation for each.
+
+use std::borrow::Cow;
+use std::io::BufRead;
+
+use quick_xml::Reader;
+use quick_xml::escape::unescape;
+use quick_xml::events::{BytesRef, BytesStart};
+
+use crate::io::workbook::fault::ReadFault;
+
+/// A reader with the settings that all parts share: `<c/>` is an opening and a closing tag.
+pub(super) fn reader<R: BufRead>(part: R) -> Reader<R> {
+    let mut reader = Reader::from_reader(part);
+    let config = reader.config_mut();
+    config.check_end_names = false;
+    config.check_comments = false;
+    config.expand_empty_elements = true;
+    config.trim_text(false);
+    reader
+}
+
+/// The attributes of an element: local names and raw values. What is not well-formed ends the list.
+pub(super) fn attributes<'a>(element: &'a BytesStart<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let mut rest = element.attributes_raw();
+    std::iter::from_fn(move || {
+        let (name, after) = rest.split_once('=')?;
+        let after = after.trim_start();
+        let quote = after.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        let (value, after) = after[1..].split_once(quote)?;
+        rest = after;
+        let name = name.trim();
+        Some((name.rsplit_once(':').map_or(name, |(_, local)| local), value))
+    })
+}
+
+/// One attribute by its local name, with entities resolved.
+pub(super) fn attribute<'a>(element: &'a BytesStart<'_>, name: &str) -> Option<Cow<'a, str>> {
+    let (_, raw) = attributes(element).find(|(local, _)| *local == name)?;
+    Some(unescape(raw).unwrap_or(Cow::Borrowed(raw)))
+}
+
+/// Whether an attribute is set to an XML truth.
+pub(super) fn is_true(value: Option<Cow<'_, str>>) -> bool {
+    matches!(value.as_deref(), Some("1" | "true" | "on"))
+}
+
+/// Appends the character that `&amp;`, `&#10;` … stands for. Entities that a file defines itself are refused: they
+/// can grow without bound.
+pub(super) fn push_entity(entity: &BytesRef<'_>, text: &mut String) -> Result<(), ReadFault> {
+    if let Some(known) = quick_xml::escape::resolve_xml_entity(entity.as_ref()) {
+        text.push_str(known);
+        return Ok(());
+    }
+    match entity.resolve_char_ref() {
+        Ok(Some(c)) => text.push(c),
+        _ => {
+            let name: &str = entity.as_ref();
+            return Err(ReadFault::damaged(format!(
+                "it uses the XML entity `{name}`, which no workbook has"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// An XML error in a part, as the sender reads it. The end of the bytes and the disk's faults keep their kind.
+pub(super) fn broken(part: &str, error: quick_xml::Error) -> ReadFault {
+    match error {
+        quick_xml::Error::Io(error) => {
+            let fault = ReadFault::from(std::io::Error::new(error.kind(), error.to_string()));
+            match fault {
+                ReadFault::Damaged { detail } => ReadFault::damaged(format!("`{part}`: {detail}")),
+                other => other,
+            }
+        }
+        other => ReadFault::damaged(format!("`{part}` is no well-formed XML ({other})")),
+    }
+}
