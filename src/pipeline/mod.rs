@@ -1,1 +1,150 @@
-//! (to be written)
+//! The journey, one file per arrow, in its order; `advance` alone decides what comes next.
+
+pub mod report;
+
+pub mod board;
+
+pub mod settle;
+
+pub mod claim;
+
+mod successors;
+
+pub mod stage;
+
+pub mod preflight;
+
+pub mod migrate;
+
+pub mod record;
+
+pub mod give_back;
+
+pub mod archive;
+
+pub mod advance;
+
+pub mod check;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::domain::lifecycle::Event;
+use crate::domain::table::TableName;
+use crate::io::delta::{LakeError, Lakehouse};
+use crate::io::durable::DiskError;
+use crate::io::dynamics::{Dynamics, SendFault, TargetFault};
+use crate::io::journal::JournalError;
+use crate::io::returned::ReturnError;
+use crate::io::spool::{Spool, SpoolError};
+use crate::io::workbook::ReadFault;
+use board::Board;
+
+/// How long a job rests before it tries again what only an operator can mend: a full disk, a missing right.
+pub const OPERATOR_WAIT: Duration = Duration::from_secs(30);
+
+/// Everything that a step of the journey works with.
+#[derive(Clone)]
+pub struct Pipeline {
+    /// The checked settings.
+    pub settings: Arc<Settings>,
+    /// The dropbox.
+    pub spool: Spool,
+    /// The Delta tables.
+    pub lake: Lakehouse,
+    /// The target.
+    pub dynamics: Dynamics,
+    /// The executable that reads workbooks in a process of its own: this program.
+    pub reader: PathBuf,
+    /// The wall clock.
+    pub now: fn() -> Timestamp,
+    /// Set when the daemon drains: steps stop at their next durable fact.
+    pub stop: CancellationToken,
+    /// What everything is doing, for people.
+    pub board: Arc<Board>,
+    /// Hears of every event once it is on the disk: the metrics.
+    pub observe: Observer,
+}
+
+/// Hears of the events of a job's present table.
+pub type Observer = Arc<dyn Fn(&TableName, &Event) + Send + Sync>;
+
+/// Why a step did not come to its end. Nothing is lost: the job stays where its journal says, and tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum Halt {
+    /// The daemon drains.
+    #[error("stopped on request")]
+    Stopping,
+    /// Something outside must change first.
+    #[error("waiting for {waiting_for}")]
+    Wait {
+        /// What is waited for, in a sentence's end: "Dynamics: request limit, until 14:03:20".
+        waiting_for: String,
+        /// When to try again.
+        retry: Duration,
+    },
+    /// The disk refused. The operator must act.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The spool has a broken file. The operator must act.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The journal cannot be written or trusted. The operator must act.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The workbook for the sender could not be written. The operator must act.
+    #[error(transparent)]
+    Return(#[from] ReturnError),
+    /// A Delta table could not be read or written. The operator must act.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The workbook reader could not be started. The operator must act.
+    #[error(transparent)]
+    Reader(ReadFault),
+    /// The target does not answer, or not to us.
+    #[error(transparent)]
+    Target(#[from] TargetFault),
+    /// A batch could not be delivered for now.
+    #[error(transparent)]
+    Send(#[from] SendFault),
+}
+
+impl Halt {
+    /// How long the job rests.
+    pub fn retry(&self) -> Duration {
+        match self {
+            Halt::Stopping => Duration::ZERO,
+            Halt::Wait { retry, .. } => *retry,
+            Halt::Target(TargetFault::Unavailable { retry_in, .. })
+            | Halt::Send(SendFault::Unavailable { retry_in, .. }) => *retry_in,
+            _ => OPERATOR_WAIT,
+        }
+    }
+
+    /// What the status says that the job waits for.
+    pub fn waiting_for(&self) -> String {
+        match self {
+            Halt::Stopping => "the next start of ddu".to_owned(),
+            Halt::Wait { waiting_for, .. } => waiting_for.clone(),
+            Halt::Target(TargetFault::Unavailable { reason, .. })
+            | Halt::Send(SendFault::Unavailable { reason, .. }) => format!("Dynamics to answer: {reason}"),
+            other => {
+                let mut text = other.to_string();
+                let mut source = std::error::Error::source(other);
+                while let Some(cause) = source {
+                    let cause_text = cause.to_string();
+                    if !text.contains(&cause_text) {
+                        text = format!("{text}: {cause_text}");
+                    }
+                    source = cause.source();
+                }
+                format!("the operator: {text}")
+            }
+        }
+    }
+}

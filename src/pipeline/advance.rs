@@ -1,0 +1,200 @@
+//! advance: from where a job's journal says it stands to its end; a fresh job and one found at start-up go the same way.
+
+use super::claim::Job;
+use super::report::JobStatus;
+use super::{Halt, Pipeline};
+use crate::domain::job::{JobId, TxnVersion};
+use crate::domain::lifecycle::{Event, SetAsideKind, Staged, State};
+use crate::io::delta::JobTxn;
+use crate::io::dynamics::Waiting;
+
+/// How far jobs are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// To the staged tables: `ddu ingest`.
+    Staged,
+    /// To the archive.
+    Archived,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// Every row is in the target.
+    Written,
+    /// Some rows are in quarantine, or the workbook went back.
+    Returned,
+    /// The same bytes were loaded before.
+    Duplicate,
+    /// The rows are staged and wait for `ddu migrate`.
+    Staged,
+}
+
+impl Job {
+    /// What staging came to; only asked in states that follow it.
+    pub fn staged(&self, part: u16) -> Staged {
+        self.journal
+            .part(part)
+            .staged
+            .clone()
+            .expect("the lifecycle stages a part before anything else is done with it")
+    }
+
+    /// The transaction of a part's commits.
+    pub fn txn(&self, part: u16) -> JobTxn {
+        JobTxn { job: self.record.job.clone(), version: TxnVersion::of(self.record.seq, part) }
+    }
+
+    fn part(&self) -> u16 {
+        match self.journal.state() {
+            State::Claimed { part }
+            | State::Staged { part }
+            | State::Preflighted { part }
+            | State::Migrated { part } => part,
+            State::Claiming | State::Recorded | State::SetAside(_) | State::GivenBack => 0,
+        }
+    }
+
+    /// The line of a report about this job.
+    pub fn status(&self, waiting_for: Option<String>) -> JobStatus {
+        JobStatus {
+            job: self.record.job.clone(),
+            workbook: self.record.workbook.clone(),
+            table_name: self.record.loads[usize::from(self.part())].table_name.clone(),
+            state: self.journal.state().as_str().to_owned(),
+            waiting_for,
+        }
+    }
+}
+
+impl Pipeline {
+    /// Takes a job as far as wanted. Each round does what the state asks for and writes down what came of it.
+    ///
+    /// # Errors
+    /// When the job cannot go on for now; it goes on from its journal at the next call.
+    pub async fn advance(&self, job: &mut Job, until: Until) -> Result<Ended, Halt> {
+        loop {
+            if self.stop.is_cancelled() {
+                return Err(Halt::Stopping);
+            }
+            let part = job.part();
+            self.show_progress(job, part);
+            let event = match job.journal.state() {
+                State::Claiming => {
+                    unreachable!("claim() and reclaim() give out jobs whose claim is complete")
+                }
+                State::Claimed { part } => self.stage(job, part).await?,
+                State::Staged { .. } if until == Until::Staged => return Ok(Ended::Staged),
+                State::Staged { part } => self.preflight(job, part).await?,
+                State::Preflighted { part } => self.migrate(job, part).await?,
+                State::Migrated { part } => self.record(job, part).await?,
+                State::Recorded | State::SetAside(_) => self.give_back(job).await?,
+                State::GivenBack => {
+                    self.archive(job)?;
+                    return Ok(self.show_end(job));
+                }
+            };
+            self.note(job, part, event)?;
+        }
+    }
+
+    /// Writes an event into the job's journal; once it is on the disk, whoever counts events hears of it.
+    pub(super) fn note(&self, job: &mut Job, part: u16, event: Event) -> Result<(), Halt> {
+        job.journal.append((self.now)(), &event)?;
+        (self.observe)(&job.record.loads[usize::from(part)].table_name, &event);
+        Ok(())
+    }
+
+    /// Shows on the board, and to the sender, how far the job has come.
+    pub fn show_progress(&self, job: &Job, part: u16) {
+        let load = &job.record.loads[usize::from(part)];
+        let ledger = job.journal.part(part);
+        let rows = ledger.staged.as_ref().map_or(0, |staged| staged.rows);
+        let text = match job.journal.state() {
+            State::Claiming | State::Claimed { .. } => {
+                "reading: the workbook is being read and staged".to_owned()
+            }
+            State::Staged { .. } => format!("checking: {rows} rows are staged and held against the target"),
+            State::Preflighted { .. } => {
+                format!("migrating: {} of {rows} rows written to {}", ledger.written_rows, load.target_entity)
+            }
+            State::Migrated { .. } | State::Recorded => "finishing: the log is being written".to_owned(),
+            State::SetAside(_) | State::GivenBack => "finishing: the workbook is being put aside".to_owned(),
+        };
+        self.board.show_job(job.status(None), (self.now)(), &text);
+    }
+
+    /// Shows that a job found at the start is taken up again.
+    pub fn show_turn(&self, job: &Job) {
+        self.board.show_turn(job.status(Some("its turn".to_owned())), (self.now)());
+    }
+
+    /// Shows what a job waits for.
+    pub fn show_halt(&self, job: &Job, halt: &Halt) {
+        let waiting_for = halt.waiting_for();
+        let text = format!("waiting for {waiting_for}");
+        self.board.show_job(job.status(Some(waiting_for)), (self.now)(), &text);
+    }
+
+    /// Shows that a batch of the job waits for the target.
+    pub(super) fn show_waiting(&self, job: &JobId, waiting: &Waiting) {
+        let until = (self.now)() + waiting.pause;
+        tracing::info!(job = %job, %until, reason = waiting.reason, "waiting for the target");
+        let text = format!("Dynamics until {}: {}", until.strftime("%H:%M:%S UTC"), waiting.reason);
+        self.board.show_waiting(job, text);
+    }
+
+    fn show_end(&self, job: &Job) -> Ended {
+        let (ended, text) = match job.journal.set_aside() {
+            Some((SetAsideKind::Duplicate, reason)) => (Ended::Duplicate, format!("duplicate: {reason}")),
+            Some((SetAsideKind::Returned, reason)) => (
+                Ended::Returned,
+                format!(
+                    "returned: {reason}\nit lies untouched in returned/{}",
+                    job.journal.given_back().unwrap_or("")
+                ),
+            ),
+            Some((SetAsideKind::Rehearsed, reason)) => (Ended::Written, format!("checked: {reason}")),
+            None => self.end_of_rows(job),
+        };
+        self.board.show_end(&job.record.job, &job.record.workbook, (self.now)(), &text);
+        ended
+    }
+
+    fn end_of_rows(&self, job: &Job) -> (Ended, String) {
+        let mut lines = Vec::new();
+        let mut refused_rows = 0;
+        for (load, ledger) in job.record.loads.iter().zip(job.journal.ledgers()) {
+            let staged = ledger.staged.as_ref();
+            let rows = staged.map_or(0, |staged| staged.rows);
+            let refused = ledger.held_rows + ledger.refused_rows;
+            refused_rows += refused;
+            lines.push(format!(
+                "done: {} of {rows} rows written to {}, {refused} refused (table {})",
+                ledger.written_rows, load.target_entity, load.table_name
+            ));
+            if let Some(staged) = staged {
+                lines.extend(staged.notes.iter().map(|note| format!("  {note}")));
+                if staged.left_behind > 0 {
+                    lines.push(format!(
+                        "  {} records of the replaced version have no successor and stay in the target",
+                        staged.left_behind
+                    ));
+                }
+            }
+        }
+        match job.journal.given_back() {
+            Some(file) => {
+                lines.push(format!("fix the refused rows in returned/{file} and drop that file here again"))
+            }
+            None if refused_rows > 0 => {
+                lines.push(
+                    "the refused rows are in quarantine; `ddu quarantine export` writes them to a workbook"
+                        .to_owned(),
+                );
+            }
+            None => {}
+        }
+        (if refused_rows == 0 { Ended::Written } else { Ended::Returned }, lines.join("\n"))
+    }
+}

@@ -1,0 +1,216 @@
+//! claim: a ready workbook becomes a job. The rename of the workbook is the commit point; before it, nothing happened.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::settle::{Ready, hex};
+use super::{Halt, Pipeline};
+use crate::domain::job::{JobId, PARTS_MAX};
+use crate::domain::lifecycle::{Event, State};
+use crate::domain::settings::LoadSettings;
+use crate::io::durable::{self, DiskError, doing};
+use crate::io::journal::Journal;
+use crate::io::spool::entry::open_dropped;
+use crate::io::spool::job_dir::{JobDir, JobRecord};
+use crate::io::spool::names::shown;
+use crate::io::workbook::{self, ReadRequest, ReadWhat, ReturnedBook};
+
+/// A job with its folder and journal open.
+pub struct Job {
+    /// What was decided with the claim.
+    pub record: JobRecord,
+    /// Its folder.
+    pub dir: JobDir,
+    /// What happened to it.
+    pub journal: Journal,
+}
+
+impl Pipeline {
+    /// Takes a workbook; `None` when it changed since it was looked at and has to settle again.
+    ///
+    /// # Errors
+    /// When the disk refuses or the reader cannot be started; the workbook lies in the dropbox as before.
+    pub async fn claim(&self, ready: &Ready) -> Result<Option<Job>, Halt> {
+        let from = self.spool.root().join(&ready.name);
+        let (file, stat) = open_dropped(&from)?;
+        if !stat.same_content(&ready.stat) {
+            return Ok(None);
+        }
+        let (file, sha256) = on_disk(move || hash(file, &from)).await?;
+        let mark = self.returned_mark(ready, file).await?;
+        let record = self.new_record(ready, &sha256, mark)?;
+        let dir = self.spool.job_dir(&record.job);
+        dir.create(&record)?;
+        let from = self.spool.root().join(&ready.name);
+        durable::rename_noreplace(&from, &dir.workbook(&record))?;
+        self.finish_claim(record, dir).await
+    }
+
+    /// Carries a claim to its end that a crash may have cut short at any point; `None` when there was none yet.
+    ///
+    /// # Errors
+    /// When the disk refuses or a file of ours is broken.
+    pub async fn reclaim(&self, job: &JobId) -> Result<Option<Job>, Halt> {
+        let dir = self.spool.job_dir(job);
+        let record = dir.record()?;
+        if let Some(record) = record {
+            if dir.workbook(&record).symlink_metadata().is_ok() {
+                return self.finish_claim(record, dir).await;
+            }
+            let journal = dir.journal(&record)?;
+            if journal.state() != State::Claiming {
+                // Claimed, and the workbook has gone back to the sender already: giving back goes on from there.
+                return Ok(Some(Job { record, dir, journal }));
+            }
+        }
+        // The workbook never followed: it lies in the dropbox, and the claim never happened.
+        durable::remove_dir_all(dir.path())?;
+        Ok(None)
+    }
+
+    async fn finish_claim(&self, record: JobRecord, dir: JobDir) -> Result<Option<Job>, Halt> {
+        let mut journal = dir.journal(&record)?;
+        if journal.state() == State::Claiming {
+            let path = dir.workbook(&record);
+            let (file, _) = open_dropped(&path)?;
+            let (_, sha256) = on_disk(move || hash(file, &path)).await?;
+            if hex(&sha256) != record.sha256 {
+                // A writer that still held the file went on after the rename: what stands here is not what was looked at.
+                tracing::warn!(job = %record.job, "the workbook changed while it was claimed; it settles again");
+                let back = self.spool.root().join(record.workbook_name());
+                durable::rename_noreplace(&dir.workbook(&record), &back)?;
+                durable::remove_dir_all(dir.path())?;
+                return Ok(None);
+            }
+            self.take_sidecar(&record, &dir)?;
+            journal.append((self.now)(), &Event::Claimed)?;
+            tracing::info!(job = %record.job, workbook = record.workbook, bytes = record.bytes, "workbook claimed");
+        }
+        Ok(Some(Job { record, dir, journal }))
+    }
+
+    fn new_record(
+        &self,
+        ready: &Ready,
+        sha256: &[u8; 32],
+        mark: Option<ReturnedBook>,
+    ) -> Result<JobRecord, Halt> {
+        let mut at = (self.now)();
+        // Two claims of the same bytes in one second would share an id.
+        let job = loop {
+            let job = JobId::new(at, sha256);
+            let taken = [self.spool.job_dir(&job), self.spool.archive_dir(&job)];
+            if taken.iter().all(|dir| dir.path().symlink_metadata().is_err()) {
+                break job;
+            }
+            at += jiff::SignedDuration::from_secs(1);
+        };
+        let workbook = shown(&ready.name);
+        let exact = ready.name.to_str().is_some_and(|name| name == workbook);
+        let (loads, heals) = match mark {
+            None => (ready.loads.clone(), None),
+            Some(book) => (healing_loads(&book), Some(book.job)),
+        };
+        Ok(JobRecord {
+            job,
+            seq: self.spool.next_seq(at)?,
+            claimed_at: at,
+            workbook,
+            workbook_bytes: (!exact).then(|| ready.name.as_encoded_bytes().to_vec()),
+            sha256: hex(sha256),
+            bytes: ready.stat.size,
+            target: self.dynamics.target_id().to_owned(),
+            database: self.settings.database.clone(),
+            loads,
+            sidecar: ready.sidecar.as_ref().map(|(_, origin)| origin.clone()),
+            heals,
+        })
+    }
+
+    /// A workbook that DDU gave back brings its settings along. One that does not read is claimed as it is: staging says why.
+    async fn returned_mark(&self, ready: &Ready, file: File) -> Result<Option<ReturnedBook>, Halt> {
+        let request = ReadRequest {
+            file_name: shown(&ready.name),
+            what: ReadWhat::Probe,
+            timezone: "UTC".to_owned(),
+            hints: Default::default(),
+            limits: self.read_limits(),
+        };
+        match workbook::probe(&self.reader, file, &request).await {
+            Ok(probe) => Ok(probe.returned.filter(|book| book.parts.len() <= usize::from(PARTS_MAX))),
+            Err(fault) if fault.is_senders() => Ok(None),
+            Err(fault) => Err(Halt::Reader(fault)),
+        }
+    }
+
+    /// Moves the workbook's own sidecar after it; a shared one follows its last workbook.
+    fn take_sidecar(&self, record: &JobRecord, dir: &JobDir) -> Result<(), Halt> {
+        let Some(origin) = &record.sidecar else { return Ok(()) };
+        let from = self.spool.root().join(&origin.file);
+        let Ok(bytes) = std::fs::read(&from) else { return Ok(()) };
+        if hex(&Sha256::digest(&bytes)) != origin.sha256 {
+            // Another sidecar of the same name arrived in between; it is for the next workbook.
+            return Ok(());
+        }
+        if origin.shared {
+            let names = crate::config::parse_sidecar(&origin.file, &bytes)
+                .map(|file| file.entries.keys().cloned().collect::<Vec<_>>())
+                .unwrap_or_default();
+            let ledger = self.spool.work().join("shared").join(&origin.sha256);
+            let text = std::fs::read_to_string(&ledger).unwrap_or_default();
+            let mut taken: BTreeSet<&str> = text.lines().collect();
+            let folded = crate::config::fold_name(&record.workbook);
+            taken.insert(&folded);
+            if names.iter().any(|name| !taken.contains(name.as_str())) {
+                durable::create_dir_all(&self.spool.work().join("shared"))?;
+                let lines: Vec<&str> = taken.into_iter().collect();
+                durable::replace(&ledger, lines.join("\n").as_bytes())?;
+                return Ok(());
+            }
+            durable::rename_noreplace(&from, &dir.path().join(&origin.file))?;
+            durable::remove(&ledger)?;
+        } else {
+            durable::rename_noreplace(&from, &dir.path().join(&origin.file))?;
+        }
+        Ok(())
+    }
+}
+
+/// The loads of a returned workbook: as its rows were loaded before, never replacing or rehearsing.
+fn healing_loads(book: &ReturnedBook) -> Vec<LoadSettings> {
+    let load = |part: &workbook::ReturnedPart| LoadSettings {
+        sheet: Some(part.sheet.clone()),
+        header_row: None,
+        overwrite: false,
+        dry_run: false,
+        ..part.settings.clone()
+    };
+    book.parts.iter().map(load).collect()
+}
+
+/// Runs blocking work off the async threads.
+pub(super) async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(join) => std::panic::resume_unwind(join.into_panic()),
+    }
+}
+
+/// The SHA-256 of a file from its beginning; the file is given back at its beginning.
+fn hash(mut file: File, path: &Path) -> Result<(File, [u8; 32]), DiskError> {
+    let mut hasher = Sha256::new();
+    let mut block = vec![0u8; 1 << 20];
+    loop {
+        let read = doing(file.read(&mut block), "read", path)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&block[..read]);
+    }
+    doing(file.seek(SeekFrom::Start(0)), "seek in", path)?;
+    Ok((file, hasher.finalize().into()))
+}

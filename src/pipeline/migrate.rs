@@ -1,0 +1,158 @@
+//! migrate: batches of staged rows to the target. The intent is on the disk before the bytes leave, the outcome after.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use super::claim::Job;
+use super::{Halt, Pipeline};
+use crate::domain::lifecycle::{BatchHeard, Event};
+use crate::domain::refusal::{RefusedRow, Severity};
+use crate::domain::row::StagedRow;
+use crate::domain::settings::LoadSettings;
+use crate::io::dynamics::{BatchShape, History, Outcome, RowPlan};
+
+/// Requests at once at most, whatever the server hints at; each holds one encoded batch in memory.
+pub const WORKERS_MAX: u16 = 52;
+
+/// A batch on its way, with what preflight held back of it.
+struct Outgoing {
+    number: u32,
+    attempt: u32,
+    rows: Vec<StagedRow>,
+    held: Vec<RefusedRow>,
+}
+
+impl Pipeline {
+    /// Writes every batch of the part that was not heard yet. A batch that was sent and not heard is sent again:
+    /// every operation names its record by a key of ours, so a repeated one lands where the first did.
+    ///
+    /// # Errors
+    /// When the target or the disk does not answer; batches heard so far are not sent again.
+    pub async fn migrate(&self, job: &mut Job, part: u16) -> Result<Event, Halt> {
+        let load = job.record.loads[usize::from(part)].clone();
+        let staged = job.staged(part);
+        let (_, plan) = self.plan(&load, &staged.columns).await?;
+        let plan = Arc::new(plan);
+        let mut batches = self.batches(job, part, &staged).await?;
+        let mut flying: JoinSet<Result<BatchHeard, Halt>> = JoinSet::new();
+        let mut halted: Option<Halt> = None;
+        let mut more = true;
+        loop {
+            while more && halted.is_none() && flying.len() < self.workers(&load) {
+                if self.stop.is_cancelled() {
+                    halted = Some(Halt::Stopping);
+                    break;
+                }
+                match batches.next().await? {
+                    None => more = false,
+                    Some((number, _)) if job.journal.part(part).is_heard(number) => {}
+                    Some((number, rows)) => {
+                        let attempt = job.journal.part(part).attempts(number) + 1;
+                        let held = job.journal.held(part, number)?;
+                        self.note(job, part, Event::BatchSent { batch: number, attempt })?;
+                        let outgoing = Outgoing { number, attempt, rows, held };
+                        let (pipeline, plan, load) = (self.clone(), Arc::clone(&plan), load.clone());
+                        let id = job.record.job.clone();
+                        flying.spawn(async move { pipeline.deliver(&id, &load, &plan, outgoing).await });
+                    }
+                }
+            }
+            match flying.join_next().await {
+                None => break,
+                Some(Err(join)) => std::panic::resume_unwind(join.into_panic()),
+                Some(Ok(Err(halt))) => halted = halted.or(Some(halt)),
+                Some(Ok(Ok(heard))) => {
+                    self.note(job, part, Event::BatchHeard(heard))?;
+                    self.show_progress(job, part);
+                }
+            }
+        }
+        if let Some(halt) = halted {
+            return Err(halt);
+        }
+        let ledger = job.journal.part(part);
+        let (written, refused) = (ledger.written_rows, ledger.refused_rows + ledger.held_rows);
+        tracing::info!(job = %job.record.job, table = %load.table_name, written, refused, "rows migrated");
+        Ok(Event::Migrated { written, refused })
+    }
+
+    fn workers(&self, load: &LoadSettings) -> usize {
+        let wanted = load.workers.or(self.settings.workers).unwrap_or(WORKERS_MAX);
+        usize::from(wanted.min(self.dynamics.workers_hint()).clamp(1, WORKERS_MAX))
+    }
+
+    async fn deliver(
+        &self,
+        job: &crate::domain::job::JobId,
+        load: &LoadSettings,
+        plan: &RowPlan,
+        outgoing: Outgoing,
+    ) -> Result<BatchHeard, Halt> {
+        let begun = Instant::now();
+        let Outgoing { number, attempt, mut rows, held } = outgoing;
+        let mut indices: Vec<u32> = (0..rows.len() as u32).collect();
+        let kept: Vec<bool> = {
+            let held: std::collections::HashSet<u32> = held.iter().map(|row| row.index).collect();
+            indices.iter().map(|index| !held.contains(index)).collect()
+        };
+        let mut keep = kept.iter();
+        rows.retain(|_| *keep.next().expect("one mark a row"));
+        let mut keep = kept.iter();
+        indices.retain(|_| *keep.next().expect("one mark a row"));
+        let (mut operations, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, encoded) in indices.iter().zip(self.dynamics.encode(plan, &rows).await?) {
+            match encoded {
+                Ok(operation) => {
+                    operations.push(operation);
+                    places.push(*index);
+                }
+                Err(refusals) => refused.push(RefusedRow { index: *index, refusals }),
+            }
+        }
+        drop(rows);
+        let history = if attempt > 1 { History::InDoubt } else { History::New };
+        let shape = if load.atomic { BatchShape::ChangeSet } else { BatchShape::Independent };
+        let waiting = |waiting: crate::io::dynamics::Waiting| self.show_waiting(job, &waiting);
+        let mut heard = BatchHeard {
+            batch: number,
+            attempt,
+            written: 0,
+            refused,
+            took_ms: 0,
+            heard_at: (self.now)(),
+            error: None,
+            cause: None,
+            severity: Severity::Fine,
+        };
+        if !operations.is_empty() {
+            let report = self.dynamics.send(&operations, shape, history, &waiting).await?;
+            for (index, outcome) in places.iter().zip(report.outcomes) {
+                match outcome {
+                    Outcome::Written => heard.written += 1,
+                    Outcome::Refused(refusal) => {
+                        heard.refused.push(RefusedRow { index: *index, refusals: vec![refusal] });
+                    }
+                }
+            }
+            if let Some(trouble) = report.trouble {
+                heard.severity = trouble.severity;
+                heard.error = Some(trouble.error);
+                heard.cause = Some(trouble.cause);
+            }
+        }
+        heard.refused.sort_by_key(|row| row.index);
+        let first = held.first().or(heard.refused.first()).and_then(|row| row.refusals.first());
+        if let Some(refusal) = first {
+            let count = held.len() + heard.refused.len();
+            heard.severity = Severity::Rows;
+            heard.error = Some(refusal.error.clone());
+            heard.cause = Some(format!("{count} rows refused, the first because {}", refusal.cause));
+        }
+        heard.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        heard.heard_at = (self.now)();
+        tracing::debug!(job = %job, batch = number, rows = heard.written, refused = heard.refused.len(), ms = heard.took_ms, "batch heard");
+        Ok(heard)
+    }
+}

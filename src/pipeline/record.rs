@@ -1,0 +1,231 @@
+//! log, quarantine: what became of a part's rows goes into the tables; every commit recognises itself on a replay.
+
+use std::collections::HashSet;
+
+use super::claim::Job;
+use super::migrate::WORKERS_MAX;
+use super::{Halt, Pipeline};
+use crate::domain::entity::Entity;
+use crate::domain::lifecycle::{Event, Staged};
+use crate::domain::refusal::RefusedRow;
+use crate::domain::row::{RowId, StagedRow};
+use crate::domain::settings::LoadSettings;
+use crate::io::delta::{Begin, JobTxn, Leaving, LogRow, QuarantineRow, QuarantineWriter, Receipt, StateRow};
+
+/// The steps of a job that change the quarantine and the state, as their transactions name them.
+const STEP_STAGED: &str = "staged";
+const STEP_DONE: &str = "done";
+
+impl Pipeline {
+    /// Commits quarantine, receipts, log and state of a migrated part.
+    ///
+    /// # Errors
+    /// When a table cannot be written; commits that were made are recognised at the next try.
+    pub async fn record(&self, job: &mut Job, part: u16) -> Result<Event, Halt> {
+        let (record, load) = (&job.record, &job.record.loads[usize::from(part)]);
+        let staged = job.staged(part);
+        let txn = job.txn(part);
+        let (entity, plan) = self.plan(load, &staged.columns).await?;
+        let table_columns = self.lake.rows(&load.table_name, staged.version, None).await?.columns().to_vec();
+        let leaving = Leaving::Rows(self.leaving_quarantine(job, part, &staged).await?);
+        let mut quarantine = opened(
+            self.lake.change_quarantine(&load.table_name, table_columns, leaving, STEP_DONE, &txn).await?,
+        );
+        let mut receipts = opened(self.lake.append_receipts(&load.table_name, &txn).await?);
+        let mut log = Vec::new();
+        let mut batches = self.batches(job, part, &staged).await?;
+        while let Some((number, rows, whole)) = batches.next_whole().await? {
+            let held = job.journal.held(part, number)?;
+            let Some(heard) = job.journal.heard(part, number)? else { continue };
+            let refused: Vec<&RefusedRow> = held.iter().chain(&heard.refused).collect();
+            if let Some(writer) = &mut quarantine {
+                self.add_refused(writer, &whole, &refused, heard.attempt, heard.heard_at).await?;
+            }
+            if let Some(writer) = &mut receipts {
+                let refused: HashSet<u32> = refused.iter().map(|row| row.index).collect();
+                let written =
+                    (0..).zip(&rows).filter(|(index, _)| !refused.contains(index)).map(|(_, row)| row);
+                let receipt = |row: &StagedRow| Receipt {
+                    table_name: load.table_name.to_string(),
+                    row_id: row.id,
+                    target_key: plan.target_key(self.dynamics.target_id(), row),
+                    job: record.job.to_string(),
+                    batch_id: number as i32,
+                    time: heard.heard_at,
+                };
+                writer.add(&written.map(receipt).collect::<Vec<_>>()).await?;
+            }
+            log.push(LogRow {
+                table_name: load.table_name.to_string(),
+                partition_id: i32::from(part),
+                batch_id: number as i32,
+                batch_size: rows.len() as i32,
+                write_time: heard.took_ms as f64 / 1_000.0,
+                time: heard.heard_at,
+                error: heard.error,
+                severity: heard.severity.number(),
+                cause: heard.cause,
+                quarantine_table: (!refused.is_empty())
+                    .then(|| format!("{}.{}", self.settings.quarantine_database, load.table_name)),
+                job: record.job.to_string(),
+                target_entity: entity.set_name.clone(),
+                legal_entity: load.legal_entity.clone(),
+                rows_written: i64::from(heard.written),
+                rows_quarantined: refused.len() as i64,
+                attempt: heard.attempt as i32,
+            });
+        }
+        if let Some(writer) = quarantine {
+            writer.commit().await?;
+        }
+        if let Some(writer) = receipts {
+            writer.commit().await?;
+        }
+        self.lake.append_log(&load.table_name, &txn, &log).await?;
+        self.put_done_state(job, part, &staged, &entity).await?;
+        Ok(Event::Recorded)
+    }
+
+    /// Rows of the part that were in quarantine before: written now, or refused anew with other reasons.
+    async fn leaving_quarantine(
+        &self,
+        job: &Job,
+        part: u16,
+        staged: &Staged,
+    ) -> Result<HashSet<RowId>, Halt> {
+        let load = &job.record.loads[usize::from(part)];
+        let mut leaving = HashSet::new();
+        if job.record.heals.is_none() {
+            return Ok(leaving);
+        }
+        let quarantined = self.lake.quarantine_ids(&load.table_name).await?;
+        let mut rows = self.lake.rows(&load.table_name, staged.version, Some(&job.record.job)).await?;
+        while let Some(batch) = rows.next().await? {
+            leaving.extend(batch.into_iter().map(|row| row.id).filter(|id| quarantined.contains(id)));
+        }
+        Ok(leaving)
+    }
+
+    async fn add_refused(
+        &self,
+        writer: &mut QuarantineWriter,
+        rows: &[StagedRow],
+        refused: &[&RefusedRow],
+        attempt: u32,
+        time: jiff::Timestamp,
+    ) -> Result<(), Halt> {
+        let row = |refused: &&RefusedRow| QuarantineRow {
+            row: rows[refused.index as usize].clone(),
+            refusals: refused.refusals.clone(),
+            attempt: attempt as i32,
+            time,
+        };
+        let mut rows: Vec<QuarantineRow> = refused.iter().map(row).collect();
+        rows.sort_by_key(|row| row.row.number);
+        if !rows.is_empty() {
+            writer.add(&rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Empties the quarantine of a table that was replaced; its rows have a new beginning.
+    pub(super) async fn clear_quarantine(&self, load: &LoadSettings, txn: &JobTxn) -> Result<(), Halt> {
+        if self.lake.quarantine_count(&load.table_name).await? == 0 {
+            return Ok(());
+        }
+        let columns = self.lake.staged_columns(&load.table_name).await?.unwrap_or_default();
+        let change = self
+            .lake
+            .change_quarantine(&load.table_name, columns, Leaving::Everything, STEP_STAGED, txn)
+            .await?;
+        if let Begin::Open(writer) = change {
+            writer.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// The table's state once a part is staged: its rows are pending, those on their way out of quarantine among them.
+    pub(super) async fn put_staged_state(
+        &self,
+        job: &Job,
+        part: u16,
+        staged: &Staged,
+        entity: &Entity,
+    ) -> Result<(), Halt> {
+        let load = &job.record.loads[usize::from(part)];
+        let before = self.state_of(load).await?;
+        let (written, quarantined) = match (&before, load.overwrite) {
+            (Some(before), false) => {
+                (before.written - staged.rewritten as i64, before.quarantined - staged.healed as i64)
+            }
+            _ => (0, 0),
+        };
+        self.put_state(job, part, entity, STEP_STAGED, written, quarantined, "migrating").await
+    }
+
+    async fn put_done_state(
+        &self,
+        job: &Job,
+        part: u16,
+        staged: &Staged,
+        entity: &Entity,
+    ) -> Result<(), Halt> {
+        let load = &job.record.loads[usize::from(part)];
+        let before = self.state_of(load).await?.map_or(0, |before| before.written);
+        let written = before + job.journal.part(part).written_rows as i64;
+        let quarantined = self.lake.quarantine_count(&load.table_name).await? as i64;
+        let status = match (quarantined, staged.left_behind) {
+            (0, 0) => "done".to_owned(),
+            (0, left) => format!("done; {left} records of the replaced version stay in the target"),
+            (rows, 0) => format!("{rows} rows to fix"),
+            (rows, left) => {
+                format!("{rows} rows to fix; {left} records of the replaced version stay in the target")
+            }
+        };
+        self.put_state(job, part, entity, STEP_DONE, written, quarantined, &status).await
+    }
+
+    async fn state_of(&self, load: &LoadSettings) -> Result<Option<StateRow>, Halt> {
+        let states = self.lake.states().await?;
+        Ok(states.into_iter().find(|state| state.table_name == load.table_name.as_str()))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of one row of the state table")]
+    async fn put_state(
+        &self,
+        job: &Job,
+        part: u16,
+        entity: &Entity,
+        step: &str,
+        written: i64,
+        quarantined: i64,
+        status: &str,
+    ) -> Result<(), Halt> {
+        let load = &job.record.loads[usize::from(part)];
+        let records = self.lake.staged_count(&load.table_name).await? as i64;
+        let row = StateRow {
+            id: 0,
+            table_name: load.table_name.to_string(),
+            records,
+            validated: false,
+            workers: i32::from(load.workers.or(self.settings.workers).unwrap_or(WORKERS_MAX)),
+            target_entity: entity.set_name.clone(),
+            written,
+            quarantined,
+            // What is neither written nor refused is still to be written: if a row were ever lost, it would show here.
+            pending: records - written - quarantined,
+            status: status.to_owned(),
+            updated: (self.now)(),
+        };
+        self.lake.put_state(&row, step, &job.txn(part)).await?;
+        Ok(())
+    }
+}
+
+/// The writer, or nothing where an earlier try has committed already.
+fn opened<W>(begun: Begin<W>) -> Option<W> {
+    match begun {
+        Begin::Open(writer) => Some(writer),
+        Begin::AlreadyDone(_) => None,
+    }
+}

@@ -1,0 +1,450 @@
+//! stage: the child reads the sheet, the parent gives every row its identity and writes it into the staged table; one commit.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use deltalake::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StringBuilder,
+};
+use deltalake::arrow::datatypes::Int64Type;
+
+use super::claim::Job;
+use super::preflight::CHANGE_SET_OPERATIONS_MAX;
+use super::successors::Predecessors;
+use super::{Halt, Pipeline};
+use crate::domain::entity::{AttributeKind, Entity};
+use crate::domain::identity;
+use crate::domain::job::JobId;
+use crate::domain::lifecycle::{Event, SetAsideKind, Staged};
+use crate::domain::row::{RowId, StagedColumn};
+use crate::domain::settings::{LoadSettings, Mode};
+use crate::domain::table::column_identifier;
+use crate::domain::value::StageType;
+use crate::io::delta::{Begin, HealWriter, StageKind, StageWriter, staged_rows, staged_schema};
+use crate::io::durable;
+use crate::io::dynamics::{PlanFault, TargetFault};
+use crate::io::spool::entry::open_dropped;
+use crate::io::workbook::{ReadLimits, ReadRequest, ReadWhat, Reading, SheetHeader};
+
+/// A part could not be staged: by a fault of the workbook or its settings, or for now.
+pub(super) enum Unstaged {
+    /// The sender's sentence.
+    Senders(String),
+    /// Something else must change first.
+    Halted(Halt),
+}
+
+impl<E: Into<Halt>> From<E> for Unstaged {
+    fn from(error: E) -> Self {
+        Unstaged::Halted(error.into())
+    }
+}
+
+/// A sheet that is open for reading and fits its entity.
+pub(super) struct OpenSheet {
+    pub reading: Reading,
+    pub header: SheetHeader,
+    pub entity: Arc<Entity>,
+}
+
+/// Where the rows go, by what the workbook is.
+enum Sink {
+    Stage(Box<StageWriter>),
+    Heal(Box<HealWriter>),
+}
+
+impl Pipeline {
+    /// Reads and stages one part, or puts the workbook aside with the reason.
+    ///
+    /// # Errors
+    /// When the disk, the lakehouse or the target does not answer; nothing of the part can be read then.
+    pub async fn stage(&self, job: &mut Job, part: u16) -> Result<Event, Halt> {
+        if part == 0
+            && let Some(event) = self.before_the_first_part(job).await?
+        {
+            return Ok(event);
+        }
+        match self.stage_part(job, part).await {
+            Ok(staged) => {
+                tracing::info!(job = %job.record.job, sheet = staged.sheet, rows = staged.rows, version = staged.version, "rows staged");
+                Ok(Event::Staged(staged))
+            }
+            Err(Unstaged::Halted(halt)) => Err(halt),
+            Err(Unstaged::Senders(reason)) if part == 0 => Ok(set_aside(job, reason)),
+            Err(Unstaged::Senders(reason)) => Err(Halt::Wait {
+                waiting_for: format!(
+                    "the operator: sheet {} of the workbook no longer reads: {reason}",
+                    part + 1
+                ),
+                retry: super::OPERATOR_WAIT,
+            }),
+        }
+    }
+
+    /// What must be known of the whole workbook before any of its rows is staged.
+    async fn before_the_first_part(&self, job: &mut Job) -> Result<Option<Event>, Halt> {
+        if job.record.loads.iter().any(|load| load.dry_run) {
+            return self.rehearse(job).await.map(Some);
+        }
+        let mut loaded = Vec::new();
+        for load in &job.record.loads {
+            if !load.overwrite
+                && job.record.heals.is_none()
+                && let Some(earlier) = self.spool.loaded_before(&job.record, load)?
+            {
+                loaded.push(earlier);
+            }
+        }
+        if let Some((earlier, name)) = loaded.first().filter(|_| loaded.len() == job.record.loads.len()) {
+            let reason = format!(
+                "the same bytes were loaded before, as {name} by job {earlier}; nothing was staged or written again. \
+                 To load them once more, set `overwrite` in a sidecar"
+            );
+            tracing::info!(job = %job.record.job, earlier, "duplicate set aside");
+            return Ok(Some(Event::SetAside { kind: SetAsideKind::Duplicate, reason }));
+        }
+        // The parts become visible one after the other; a fault of a later one must be known before the first.
+        for part in 1..job.record.parts() {
+            match self.read_through(job, part).await {
+                Ok(()) => {}
+                Err(Unstaged::Senders(reason)) => return Ok(Some(set_aside(job, reason))),
+                Err(Unstaged::Halted(halt)) => return Err(halt),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn read_through(&self, job: &Job, part: u16) -> Result<(), Unstaged> {
+        let load = &job.record.loads[usize::from(part)];
+        let mut sheet = self.open_sheet(job, load).await?;
+        let mut rows = 0;
+        while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
+            rows += batch.num_rows() as u64;
+            check_atomic(load, rows)?;
+        }
+        Ok(())
+    }
+
+    async fn stage_part(&self, job: &Job, part: u16) -> Result<Staged, Unstaged> {
+        let (record, load) = (&job.record, &job.record.loads[usize::from(part)]);
+        let txn = job.txn(part);
+        let mut sheet = self.open_sheet(job, load).await?;
+        let columns = sheet.header.columns.clone();
+        let heals = record.heals.is_some();
+        let begun = if heals {
+            self.lake
+                .heal(&load.table_name, columns, job.dir.path(), &txn)
+                .await?
+                .map(|writer| Sink::Heal(Box::new(writer)))
+        } else {
+            let kind = if load.overwrite { StageKind::Overwrite } else { StageKind::Append };
+            self.lake
+                .stage(&load.table_name, columns, kind, &txn)
+                .await?
+                .map(|writer| Sink::Stage(Box::new(writer)))
+        };
+        // What is known only while staging is put down before the commit, for the case that we die right after it.
+        let notes = job.dir.scratch(&format!("staged-{part}.json"));
+        let (mut staged, done) = match begun {
+            Begin::AlreadyDone(done) => {
+                let text = durable::doing(std::fs::read(&notes), "read", &notes)?;
+                let staged: Staged = serde_json::from_slice(&text).map_err(|error| {
+                    let path = notes.clone();
+                    Halt::Spool(crate::io::spool::SpoolError::Broken { path, what: error.to_string() })
+                })?;
+                (staged, done)
+            }
+            Begin::Open(mut sink) => {
+                let staged = self.write_rows(job, load, &mut sheet, &mut sink).await?;
+                let text = serde_json::to_vec(&staged).expect("notes are plain data");
+                durable::replace(&notes, &text)?;
+                let done = match sink {
+                    Sink::Stage(writer) => writer.commit().await?,
+                    Sink::Heal(writer) => writer.commit().await?.committed,
+                };
+                (staged, done)
+            }
+        };
+        staged.version = done.version;
+        if heals {
+            let mut replaced = self.lake.healed_by(&load.table_name, &record.job, done).await?;
+            let all = replaced.len() as u64;
+            let quarantined = self.lake.quarantine_ids(&load.table_name).await?;
+            replaced.retain(|id| quarantined.contains(id));
+            staged.healed = replaced.len() as u64;
+            staged.rewritten = all - staged.healed;
+        }
+        if heals && let Some(columns) = self.lake.staged_columns(&load.table_name).await? {
+            // Values of columns that were taken out of the returned workbook stayed in the table; they go along.
+            let known: HashSet<String> = staged.columns.iter().map(|c| c.name.to_lowercase()).collect();
+            let absent = columns.into_iter().filter(|c| !known.contains(&c.name.to_lowercase())).collect();
+            staged.columns.extend(self.columns_that_fit(&sheet.entity, load, absent).await?);
+        }
+        if load.overwrite {
+            self.clear_quarantine(load, &txn).await?;
+        }
+        self.spool.remember_loaded(record, load)?;
+        self.put_staged_state(job, part, &staged, &sheet.entity).await?;
+        Ok(staged)
+    }
+
+    /// Opens the sheet and holds its header against the entity.
+    pub(super) async fn open_sheet(&self, job: &Job, load: &LoadSettings) -> Result<OpenSheet, Unstaged> {
+        let (file, _) = open_dropped(&job.dir.workbook(&job.record))?;
+        self.open_sheet_of(file, &job.record.workbook, load).await
+    }
+
+    /// As [`Self::open_sheet`], of a file that is no job's.
+    pub(super) async fn open_sheet_of(
+        &self,
+        file: std::fs::File,
+        name: &str,
+        load: &LoadSettings,
+    ) -> Result<OpenSheet, Unstaged> {
+        let entity = match self.dynamics.entity(&load.target_entity).await {
+            Err(fault @ TargetFault::UnknownEntity { .. }) => {
+                return Err(Unstaged::Senders(format!(
+                    "{fault}; set `target_entity` in a sidecar `{name}.json`, or rename the workbook"
+                )));
+            }
+            entity => entity?,
+        };
+        let existing = if load.overwrite { None } else { self.lake.staged_columns(&load.table_name).await? };
+        let request = ReadRequest {
+            file_name: name.to_owned(),
+            what: ReadWhat::Sheet { sheet: load.sheet.clone(), header_row: load.header_row },
+            timezone: load.timezone.clone(),
+            hints: hints(&entity, load, existing.as_deref().unwrap_or_default()),
+            limits: self.read_limits(),
+        };
+        let (reading, header) = match Reading::start(&self.reader, file, &request).await {
+            Err(fault) if fault.is_senders() => return Err(Unstaged::Senders(fault.to_string())),
+            started => started.map_err(Halt::Reader)?,
+        };
+        match self.dynamics.prepare(&entity, &header.columns, load).await {
+            Ok(_) => Ok(OpenSheet { reading, header, entity }),
+            Err(PlanFault::Target(fault)) => Err(fault.into()),
+            Err(fault @ PlanFault::Problems { .. }) => {
+                Err(Unstaged::Senders(format!("sheet `{}`: {fault}", header.sheet)))
+            }
+        }
+    }
+
+    /// The next rows of a sheet.
+    pub(super) async fn next_batch(&self, reading: &mut Reading) -> Result<Option<RecordBatch>, Unstaged> {
+        if self.stop.is_cancelled() {
+            return Err(Halt::Stopping.into());
+        }
+        match reading.next().await {
+            Err(fault) if fault.is_senders() => Err(Unstaged::Senders(fault.to_string())),
+            batch => Ok(batch.map_err(Halt::Reader)?),
+        }
+    }
+
+    async fn write_rows(
+        &self,
+        job: &Job,
+        load: &LoadSettings,
+        sheet: &mut OpenSheet,
+        sink: &mut Sink,
+    ) -> Result<Staged, Unstaged> {
+        let record = &job.record;
+        let mut predecessors = match self.lake.staged_version(&load.table_name).await? {
+            Some(version) if load.overwrite => Some(Predecessors::read(&self.lake, load, version).await?),
+            _ => None,
+        };
+        let columns = match sink {
+            Sink::Stage(writer) => writer.columns().to_vec(),
+            Sink::Heal(writer) => writer.columns().to_vec(),
+        };
+        let target = Identity { target: &record.target, entity: &sheet.entity.set_name, job: &record.job };
+        let mut rows = 0;
+        while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
+            rows += batch.num_rows() as u64;
+            check_atomic(load, rows)?;
+            let mut batch = with_identities(&target, &sheet.header, &columns, &batch);
+            if let Some(predecessors) = &mut predecessors {
+                batch = with_inherited(predecessors, load.table_name.as_str(), &columns, batch)?;
+            }
+            match sink {
+                Sink::Stage(writer) => writer.write(&batch).await?,
+                Sink::Heal(writer) => writer.write(&batch).await?,
+            }
+        }
+        let mut notes = sheet.header.notes.clone();
+        if let Some(summary) = sheet.reading.summary() {
+            notes.extend(summary.notes.iter().cloned());
+            if summary.faults > 0 {
+                notes.push(format!("{} cells cannot be carried; their rows come back", summary.faults));
+            }
+        }
+        if rows == 0 {
+            notes.push("there is no row below the header".to_owned());
+        }
+        let left_behind = match predecessors {
+            None => 0,
+            Some(predecessors) => {
+                let quarantined = self.lake.quarantine_ids(&load.table_name).await?;
+                predecessors.left_behind(&quarantined)
+            }
+        };
+        Ok(Staged {
+            sheet: sheet.header.sheet.clone(),
+            version: 0,
+            columns: headers_kept(&columns, &sheet.header.columns),
+            rows,
+            healed: 0,
+            rewritten: 0,
+            left_behind,
+            notes,
+        })
+    }
+
+    /// Those of the columns that the entity knows; columns of another load into the same table do not count.
+    async fn columns_that_fit(
+        &self,
+        entity: &Arc<Entity>,
+        load: &LoadSettings,
+        columns: Vec<StagedColumn>,
+    ) -> Result<Vec<StagedColumn>, Halt> {
+        let mut fitting = Vec::new();
+        for column in columns {
+            let mut alone = LoadSettings { key: Vec::new(), mode: Mode::Insert, ..load.clone() };
+            alone.columns.retain(|header, _| *header == column.header);
+            alone.lookups.retain(|header, _| *header == column.header);
+            match self.dynamics.prepare(entity, std::slice::from_ref(&column), &alone).await {
+                Ok(_) => fitting.push(column),
+                Err(PlanFault::Target(fault)) => return Err(fault.into()),
+                Err(PlanFault::Problems { .. }) => {}
+            }
+        }
+        Ok(fitting)
+    }
+
+    /// The configured limits as the reader knows them.
+    pub(super) fn read_limits(&self) -> ReadLimits {
+        let limits = &self.settings.limits;
+        ReadLimits {
+            file_bytes_max: limits.file_bytes_max,
+            uncompressed_bytes_max: limits.uncompressed_bytes_max,
+            ratio_max: limits.ratio_max.into(),
+            rows_max: limits.rows_max.into(),
+            columns_max: limits.columns_max.into(),
+            cell_chars_max: limits.cell_chars_max.into(),
+            wall_ms_max: limits.reader_wall_ms_max,
+        }
+    }
+}
+
+/// The event that puts the workbook aside; the operator reads it in the log as well.
+fn set_aside(job: &Job, reason: String) -> Event {
+    tracing::warn!(job = %job.record.job, workbook = job.record.workbook, reason, "workbook set aside");
+    Event::SetAside { kind: SetAsideKind::Returned, reason }
+}
+
+/// `atomic` beyond one change set is refused before anything is staged.
+fn check_atomic(load: &LoadSettings, rows: u64) -> Result<(), Unstaged> {
+    if load.atomic && rows > CHANGE_SET_OPERATIONS_MAX {
+        return Err(Unstaged::Senders(format!(
+            "`atomic` asks for one transaction, and the workbook has more than {CHANGE_SET_OPERATIONS_MAX} rows, \
+             which is what one change set of Dataverse takes; split the workbook, or take `atomic` out of its sidecar"
+        )));
+    }
+    Ok(())
+}
+
+/// What the identities of a load's rows are made of.
+pub(super) struct Identity<'a> {
+    pub target: &'a str,
+    pub entity: &'a str,
+    pub job: &'a JobId,
+}
+
+/// The reader's batch as a staged one: identities, job and sheet in front, the cells as they are.
+pub(super) fn with_identities(
+    identity: &Identity<'_>,
+    header: &SheetHeader,
+    columns: &[StagedColumn],
+    batch: &RecordBatch,
+) -> RecordBatch {
+    let rows = batch.num_rows();
+    let numbers: &Int64Array = batch.column(0).as_primitive::<Int64Type>();
+    let given: &StringArray = batch.column(1).as_string();
+    let mut ids = StringBuilder::with_capacity(rows, rows * 36);
+    for row in 0..rows {
+        let kept = given.is_valid(row).then(|| given.value(row).parse::<RowId>().ok()).flatten();
+        let number = u32::try_from(numbers.value(row)).unwrap_or(u32::MAX);
+        let fresh =
+            || identity::row_id(identity.target, identity.entity, identity.job, &header.sheet, number);
+        ids.append_value(kept.unwrap_or_else(fresh).to_string());
+    }
+    let same =
+        |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows))) };
+    let mut arrays: Vec<ArrayRef> = vec![
+        Arc::new(ids.finish()),
+        same(identity.job.as_str()),
+        same(&header.sheet),
+        Arc::clone(batch.column(0)),
+        Arc::clone(batch.column(2)),
+    ];
+    arrays.extend(batch.columns()[3..].iter().cloned());
+    RecordBatch::try_new(staged_schema(columns), arrays)
+        .expect("the reader keeps to the columns and types of the header that it sent")
+}
+
+/// The batch with the identities that its rows inherit from the version that it replaces.
+fn with_inherited(
+    predecessors: &mut Predecessors,
+    table: &str,
+    columns: &[StagedColumn],
+    batch: RecordBatch,
+) -> Result<RecordBatch, Halt> {
+    let rows = staged_rows(table, columns, &batch)?;
+    let ids = rows.iter().map(|row| predecessors.take(columns, row).unwrap_or(row.id).to_string());
+    let mut arrays = batch.columns().to_vec();
+    arrays[0] = Arc::new(ids.map(Some).collect::<StringArray>());
+    Ok(RecordBatch::try_new(batch.schema(), arrays)
+        .expect("one column took the place of another of its type"))
+}
+
+/// The table's names and types with the headers of this workbook, which its settings speak of.
+fn headers_kept(columns: &[StagedColumn], read: &[StagedColumn]) -> Vec<StagedColumn> {
+    columns
+        .iter()
+        .zip(read)
+        .map(|(column, read)| StagedColumn { header: read.header.clone(), ..column.clone() })
+        .collect()
+}
+
+/// Column types that are known before the first cell is read: the staged table's, else the target's.
+///
+/// Choices and truth values get none: people write them as labels, numbers or words, and all cells together decide.
+fn hints(entity: &Entity, load: &LoadSettings, existing: &[StagedColumn]) -> BTreeMap<String, StageType> {
+    let folded = |name: &str| column_identifier(name).to_lowercase();
+    let mut hints = BTreeMap::new();
+    for attribute in &entity.attributes {
+        let kind = match attribute.kind {
+            AttributeKind::Text { .. } | AttributeKind::Lookup { .. } | AttributeKind::Guid => {
+                StageType::Text
+            }
+            AttributeKind::Integer { .. } => StageType::Integer,
+            AttributeKind::Decimal { .. } | AttributeKind::Double { .. } => StageType::Number,
+            AttributeKind::Date => StageType::Date,
+            AttributeKind::DateTime => StageType::Timestamp,
+            AttributeKind::Boolean { .. }
+            | AttributeKind::Choice { .. }
+            | AttributeKind::MultiChoice { .. }
+            | AttributeKind::Enumeration { .. }
+            | AttributeKind::Unsupported { .. } => continue,
+        };
+        let headers = load.columns.iter().filter(|(_, to)| to.eq_ignore_ascii_case(&attribute.logical_name));
+        let names = headers.map(|(header, _)| header.as_str());
+        for name in names.chain([attribute.logical_name.as_str()]).chain(attribute.display_name.as_deref()) {
+            hints.entry(folded(name)).or_insert(kind);
+        }
+    }
+    for column in existing {
+        hints.insert(column.name.to_lowercase(), column.kind);
+    }
+    hints
+}
