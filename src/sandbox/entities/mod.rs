@@ -1,0 +1,126 @@
+//! The built-in tables: accounts, contacts and products with the names, bounds and options that Dataverse gives them.
+
+mod account;
+mod contact;
+mod product;
+
+use super::schema::{
+    AlternateKey, ChoiceItem, Column, Kind, Required, Schema, StateItem, StatusItem, Target,
+};
+
+/// Most that a money column takes unless it says otherwise. Source: `MaxValue` of Dataverse's money columns.
+const MONEY_MAX: f64 = 100_000_000_000.0;
+
+/// The schema that a server has when it is given no other.
+pub(super) fn built_in() -> Schema {
+    Schema::new(vec![account::table(), contact::table(), product::table()])
+}
+
+/// A column that is optional and can be written.
+fn column(schema_name: &str, label: &str, kind: Kind) -> Column {
+    Column {
+        name: schema_name.to_lowercase(),
+        schema_name: schema_name.to_owned(),
+        label: label.to_owned(),
+        kind,
+        required: Required::No,
+        creatable: true,
+        updatable: true,
+        computed: None,
+        slot: None,
+    }
+}
+
+impl Column {
+    fn business_required(self) -> Self {
+        Column { required: Required::Application, ..self }
+    }
+
+    fn read_only(self) -> Self {
+        Column { creatable: false, updatable: false, ..self }
+    }
+
+    fn create_only(self) -> Self {
+        Column { updatable: false, ..self }
+    }
+
+    fn update_only(self) -> Self {
+        Column { creatable: false, ..self }
+    }
+
+    fn computed(self, expression: &'static str) -> Self {
+        Column { computed: Some(expression), ..self.read_only() }
+    }
+}
+
+fn text(schema_name: &str, label: &str, length_max: u32) -> Column {
+    column(schema_name, label, Kind::Text { length_max, format: "Text" })
+}
+
+fn formatted(schema_name: &str, label: &str, length_max: u32, format: &'static str) -> Column {
+    column(schema_name, label, Kind::Text { length_max, format })
+}
+
+fn memo(schema_name: &str, label: &str, length_max: u32) -> Column {
+    column(schema_name, label, Kind::Memo { length_max })
+}
+
+fn integer(schema_name: &str, label: &str, min: i32, max: i32) -> Column {
+    column(schema_name, label, Kind::Integer { min, max })
+}
+
+fn money(schema_name: &str, label: &str) -> Column {
+    column(schema_name, label, Kind::Money { min: 0.0, max: MONEY_MAX, precision: 2 })
+}
+
+fn boolean(schema_name: &str, label: &str, yes: &'static str, no: &'static str) -> Column {
+    column(schema_name, label, Kind::Boolean { yes, no, default: false })
+}
+
+fn choice(schema_name: &str, label: &str, options: &[(i32, &'static str)]) -> Column {
+    column(schema_name, label, Kind::Choice { options: items(options), default: None })
+}
+
+fn items(options: &[(i32, &'static str)]) -> Vec<ChoiceItem> {
+    options.iter().map(|&(value, label)| ChoiceItem { value, label }).collect()
+}
+
+fn date(schema_name: &str, label: &str) -> Column {
+    column(schema_name, label, Kind::Date)
+}
+
+fn lookup(schema_name: &str, label: &str, target: Target) -> Column {
+    column(schema_name, label, Kind::Lookup { targets: vec![target], customer: false })
+}
+
+/// The columns that every table has: key, times, version, load id, state.
+fn system_columns(
+    id: &str,
+    label: &str,
+    states: &[(i32, &'static str, i32)],
+    statuses: &[(i32, &'static str, i32)],
+) -> Vec<Column> {
+    let states = states
+        .iter()
+        .map(|&(value, label, default_status)| StateItem { value, label, default_status })
+        .collect();
+    let statuses = statuses.iter().map(|&(value, label, state)| StatusItem { value, label, state }).collect();
+    vec![
+        Column { required: Required::System, ..column(id, label, Kind::Id) }.create_only(),
+        Column {
+            required: Required::System,
+            ..column("StateCode", "Status", Kind::State { options: states })
+        }
+        .update_only(),
+        column("StatusCode", "Status Reason", Kind::Status { options: statuses }),
+        column("CreatedOn", "Created On", Kind::DateTime).read_only(),
+        column("ModifiedOn", "Modified On", Kind::DateTime).read_only(),
+        column("OverriddenCreatedOn", "Record Created On", Kind::DateTime).create_only(),
+        integer("ImportSequenceNumber", "Import Sequence Number", i32::MIN, i32::MAX).create_only(),
+        column("VersionNumber", "Version Number", Kind::BigInt).read_only(),
+    ]
+}
+
+fn key(name: &'static str, label: &'static str, column: &'static str) -> AlternateKey {
+    AlternateKey { name, label, columns: vec![column] }
+}

@@ -1,0 +1,318 @@
+//! The rows: one SQLite file, one thread that writes and reads it, requests in a queue.
+//!
+//! Everything that touches SQLite runs on the store's own thread, so no async thread ever waits for a disk and
+//! statements stay prepared for the life of the server. A second process may open the same file: what the server
+//! remembers (row versions, its signing key) stands in the file and is read inside each transaction.
+#![expect(clippy::disallowed_methods, reason = "the server has a clock of its own, as the real one has")]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Statement};
+use tokio::sync::{mpsc, oneshot};
+
+use super::literal::stored_instant;
+use super::schema::{Column, Kind, Schema, Table};
+use super::{SandboxError, StoreStopped};
+
+/// Requests that may wait for the store; more wait before they are read.
+const QUEUE_MAX: usize = 256;
+/// Statements that stay prepared.
+const STATEMENTS_MAX: usize = 256;
+/// How long a statement waits for another process that writes to the same file.
+const BUSY_WAIT: Duration = Duration::from_secs(30);
+/// Marks a SQLite file as ours: `DDUS`.
+const APPLICATION_ID: i32 = 0x4444_5553;
+
+/// What the thread is asked to do.
+enum Job {
+    Work(Box<dyn FnOnce(&mut Session<'_>) + Send>),
+    Stop,
+}
+
+/// The file, opened and made ready, before its thread runs.
+pub(super) struct OpenStore {
+    connection: Connection,
+    schema: Arc<Schema>,
+    /// The key under which tokens are signed; the same after a restart.
+    pub(super) signing_key: [u8; 32],
+}
+
+/// The way to the store's thread.
+#[derive(Clone)]
+pub(super) struct Store {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// One thread's view of the store.
+pub(super) struct Session<'c> {
+    connection: &'c Connection,
+    schema: &'c Schema,
+    statements: HashMap<String, Statement<'c>>,
+    version: i64,
+    /// The time of the running transaction, as it is stored.
+    now: String,
+}
+
+impl OpenStore {
+    /// Opens or makes the file and adds the tables and columns that it lacks.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is not a sandbox's.
+    pub(super) fn open(path: &Path, schema: Arc<Schema>) -> Result<Self, SandboxError> {
+        let store = |source| SandboxError::Store { path: path.to_owned(), source };
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent)
+                .map_err(|source| SandboxError::Folder { path: parent.to_owned(), source })?;
+        }
+        let connection = Connection::open(path).map_err(store)?;
+        connection.busy_timeout(BUSY_WAIT).map_err(store)?;
+        let found: i32 =
+            connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(store)?;
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map_err(store)?;
+        if found != APPLICATION_ID && (found != 0 || tables > 0) {
+            return Err(SandboxError::ForeignStore { path: path.to_owned() });
+        }
+        // WAL with FULL: a commit is on the disk before it is answered (promise 3), and readers do not wait.
+        connection
+            .execute_batch(&format!(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; \
+                 PRAGMA wal_autocheckpoint=8000; PRAGMA journal_size_limit=67108864; \
+                 PRAGMA application_id={APPLICATION_ID};"
+            ))
+            .map_err(store)?;
+        let signing_key = prepare(&connection, &schema).map_err(store)?;
+        Ok(OpenStore { connection, schema, signing_key })
+    }
+
+    /// Starts the thread. It ends at [`Store::stop`] or when every [`Store`] is gone; the receiver resolves when it has ended for any reason.
+    pub(super) fn start(self) -> std::io::Result<(Store, JoinHandle<()>, oneshot::Receiver<()>)> {
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_MAX);
+        let (alive, gone) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("sandbox-store".to_owned()).spawn(move || {
+            let _alive = alive;
+            let OpenStore { connection, schema, .. } = self;
+            let mut session = Session {
+                connection: &connection,
+                schema: &schema,
+                statements: HashMap::new(),
+                version: 0,
+                now: String::new(),
+            };
+            while let Some(Job::Work(work)) = queue.blocking_recv() {
+                work(&mut session);
+            }
+        })?;
+        Ok((Store { jobs }, thread, gone))
+    }
+}
+
+impl Store {
+    /// Does `work` on the store's thread, after everything that was asked before.
+    ///
+    /// # Errors
+    /// When the thread has ended; the server is about to end too.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session<'_>) -> T + Send + 'static,
+    ) -> Result<T, StoreStopped> {
+        let (answer, answered) = oneshot::channel();
+        let work = Box::new(move |session: &mut Session<'_>| {
+            // The asker may have gone away; what was done stays done.
+            drop(answer.send(work(session)));
+        });
+        self.jobs.send(Job::Work(work)).await.map_err(|_| StoreStopped)?;
+        answered.await.map_err(|_| StoreStopped)
+    }
+
+    /// Ends the thread after everything that was asked before.
+    pub(super) async fn stop(&self) {
+        if self.jobs.send(Job::Stop).await.is_err() {
+            tracing::debug!("the store's thread had ended before it was told to");
+        }
+    }
+}
+
+impl<'c> Session<'c> {
+    /// The tables.
+    pub(super) fn schema(&self) -> &'c Schema {
+        self.schema
+    }
+
+    /// The time of the running transaction, as it is stored.
+    pub(super) fn now(&self) -> &str {
+        &self.now
+    }
+
+    /// The next row version.
+    pub(super) fn next_version(&mut self) -> i64 {
+        self.version += 1;
+        self.version
+    }
+
+    /// The prepared statement for this text.
+    pub(super) fn statement(&mut self, sql: &str) -> rusqlite::Result<&mut Statement<'c>> {
+        if !self.statements.contains_key(sql) {
+            if self.statements.len() >= STATEMENTS_MAX {
+                self.statements.clear();
+            }
+            self.statements.insert(sql.to_owned(), self.connection.prepare(sql)?);
+        }
+        Ok(self.statements.get_mut(sql).expect("it was inserted above"))
+    }
+
+    /// Does `work` in one transaction and commits it durably, whatever `work` returns.
+    ///
+    /// # Errors
+    /// When SQLite could not begin or commit; then nothing was changed.
+    pub(super) fn write<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> rusqlite::Result<T> {
+        self.now = stored_instant(Timestamp::now());
+        self.run("BEGIN IMMEDIATE")?;
+        let outcome = self.load_version().and_then(|()| {
+            let result = work(self);
+            let version = self.version;
+            self.statement("UPDATE _sandbox SET value = ?1 WHERE name = 'version'")?.execute([version])?;
+            self.run("COMMIT")?;
+            Ok(result)
+        });
+        if outcome.is_err() {
+            self.roll_back();
+        }
+        outcome
+    }
+
+    /// Does `work` over one unchanging view of the rows.
+    ///
+    /// # Errors
+    /// When SQLite could not begin.
+    pub(super) fn read<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> rusqlite::Result<T> {
+        self.run("BEGIN")?;
+        let result = work(self);
+        self.roll_back();
+        Ok(result)
+    }
+
+    /// Does `work` inside the running transaction and takes it back when it fails.
+    ///
+    /// # Errors
+    /// What `work` returned, or what SQLite said.
+    pub(super) fn all_or_none<T, E: From<rusqlite::Error>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run("SAVEPOINT change_set")?;
+        let outcome = work(self);
+        if outcome.is_err() {
+            self.run("ROLLBACK TO change_set")?;
+        }
+        self.run("RELEASE change_set")?;
+        outcome
+    }
+
+    fn run(&mut self, sql: &str) -> rusqlite::Result<()> {
+        self.statement(sql)?.execute([]).map(drop)
+    }
+
+    fn roll_back(&mut self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.run("ROLLBACK")
+        {
+            tracing::error!(%error, "the sandbox's store could not take back a transaction");
+        }
+    }
+
+    fn load_version(&mut self) -> rusqlite::Result<()> {
+        self.version = self
+            .statement("SELECT value FROM _sandbox WHERE name = 'version'")?
+            .query_row([], |row| row.get(0))?;
+        Ok(())
+    }
+}
+
+/// Makes what the file lacks and returns its signing key.
+fn prepare(connection: &Connection, schema: &Schema) -> rusqlite::Result<[u8; 32]> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let prepared = prepare_inside(connection, schema);
+    connection.execute_batch(if prepared.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    prepared
+}
+
+fn prepare_inside(connection: &Connection, schema: &Schema) -> rusqlite::Result<[u8; 32]> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS _sandbox (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+         INSERT OR IGNORE INTO _sandbox VALUES ('version', 1000000), ('signing_key', randomblob(32));",
+    )?;
+    for table in schema.tables() {
+        prepare_table(connection, table)?;
+    }
+    connection.query_row("SELECT value FROM _sandbox WHERE name = 'signing_key'", [], |row| row.get(0))
+}
+
+fn prepare_table(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
+    let name = &table.logical_name;
+    connection
+        .execute_batch(&format!("CREATE TABLE IF NOT EXISTS \"{name}\" (_row INTEGER PRIMARY KEY);"))?;
+    for column in &table.columns {
+        add_column(connection, name, &column.name, &sql_type(column))?;
+        if column.targets().len() > 1 {
+            add_column(connection, name, &column.type_slot_name(), "TEXT")?;
+        }
+        // A record that goes takes the references to it along, so finding them must be quick.
+        if !column.targets().is_empty() {
+            let column = &column.name;
+            connection.execute_batch(&format!(
+                "CREATE INDEX IF NOT EXISTS \"{name}_{column}\" ON \"{name}\" (\"{column}\") \
+                 WHERE \"{column}\" IS NOT NULL;"
+            ))?;
+        }
+    }
+    connection.execute_batch(&format!(
+        "CREATE UNIQUE INDEX IF NOT EXISTS \"{name}_id\" ON \"{name}\" (\"{}\"); \
+         CREATE INDEX IF NOT EXISTS \"{name}_primary_name\" ON \"{name}\" (\"{}\");",
+        table.primary_id, table.primary_name
+    ))?;
+    for key in &table.keys {
+        let columns: Vec<String> = key.columns.iter().map(|column| format!("\"{column}\"")).collect();
+        connection.execute_batch(&format!(
+            "CREATE UNIQUE INDEX IF NOT EXISTS \"{name}_{}\" ON \"{name}\" ({});",
+            key.name,
+            columns.join(", ")
+        ))?;
+    }
+    Ok(())
+}
+
+fn add_column(connection: &Connection, table: &str, column: &str, sql_type: &str) -> rusqlite::Result<()> {
+    let found: Option<i64> = connection
+        .query_row("SELECT 1 FROM pragma_table_xinfo(?1) WHERE name = ?2", [table, column], |row| row.get(0))
+        .optional()?;
+    if found.is_none() {
+        connection.execute_batch(&format!("ALTER TABLE \"{table}\" ADD COLUMN \"{column}\" {sql_type};"))?;
+    }
+    Ok(())
+}
+
+/// The SQL type. Texts compare without case, as Dataverse's do (here for ASCII letters only).
+fn sql_type(column: &Column) -> String {
+    let base = match column.kind {
+        Kind::Text { .. } | Kind::Memo { .. } => "TEXT COLLATE NOCASE",
+        Kind::Id | Kind::Lookup { .. } | Kind::MultiChoice { .. } | Kind::Date | Kind::DateTime => "TEXT",
+        Kind::Decimal { .. } | Kind::Money { .. } => "REAL",
+        Kind::Integer { .. }
+        | Kind::BigInt
+        | Kind::Boolean { .. }
+        | Kind::Choice { .. }
+        | Kind::State { .. }
+        | Kind::Status { .. } => "INTEGER",
+    };
+    match column.computed {
+        Some(expression) => format!("{base} GENERATED ALWAYS AS ({expression}) VIRTUAL"),
+        None => base.to_owned(),
+    }
+}
