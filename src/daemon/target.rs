@@ -1,0 +1,96 @@
+//! The target that the settings name; for `sandbox` the rehearsal server, embedded, on a port of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Settings, Target};
+use crate::io::dynamics::{ConnectSettings, Dialect, Dynamics, WireLimits};
+use crate::sandbox::{Sandbox, SandboxOptions};
+
+/// The file in the sandbox's folder that holds its rows.
+pub const SANDBOX_FILE: &str = "sandbox.sqlite";
+
+/// A connected target; the embedded server lives as long as this value.
+pub struct OpenTarget {
+    /// The client.
+    pub dynamics: Dynamics,
+    /// What people call it: `sandbox`, or the environment's address.
+    pub name: String,
+    server: Option<(CancellationToken, JoinHandle<()>)>,
+}
+
+impl OpenTarget {
+    /// Connects to the target that the settings name.
+    ///
+    /// # Errors
+    /// When the secret cannot be read, the sandbox's store cannot be opened, or the address is not usable.
+    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        match &settings.target {
+            Target::Sandbox(sandbox) => {
+                let options = SandboxOptions::at(sandbox.store.join(SANDBOX_FILE));
+                let server = Sandbox::open(options).context("the sandbox cannot be opened")?;
+                let listener = TcpListener::bind(
+                    sandbox.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+                )
+                .await?;
+                let url: url::Url = format!("http://{}", listener.local_addr()?).parse()?;
+                let stop = CancellationToken::new();
+                let stopped = stop.clone();
+                let serving = async move {
+                    if let Err(error) = server.serve(listener, stopped.cancelled_owned()).await {
+                        tracing::error!(%error, "the sandbox stopped");
+                    }
+                };
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "awaited by close(); jobs notice a dead server themselves"
+                )]
+                let handle = tokio::spawn(serving);
+                let connect = ConnectSettings {
+                    kind: Dialect::Dataverse,
+                    url: url.clone(),
+                    authority: url,
+                    tenant_id: "sandbox".to_owned(),
+                    client_id: "ddu".to_owned(),
+                    client_secret: "rehearsal".to_owned().into(),
+                    name: Some("sandbox".to_owned()),
+                    limits: WireLimits::default(),
+                };
+                let dynamics = Dynamics::connect(connect)?;
+                Ok(OpenTarget { dynamics, name: "sandbox".to_owned(), server: Some((stop, handle)) })
+            }
+            Target::Dataverse(service) | Target::Finops(service) => {
+                let kind = match settings.target {
+                    Target::Finops(_) => Dialect::Finops,
+                    _ => Dialect::Dataverse,
+                };
+                let connect = ConnectSettings {
+                    kind,
+                    url: service.url.clone(),
+                    authority: service.authority.clone(),
+                    tenant_id: service.tenant_id.clone(),
+                    client_id: service.client_id.clone(),
+                    client_secret: service.secret.read()?,
+                    name: None,
+                    limits: WireLimits::default(),
+                };
+                let dynamics = Dynamics::connect(connect)?;
+                Ok(OpenTarget { dynamics, name: service.url.to_string(), server: None })
+            }
+        }
+    }
+
+    /// Ends the embedded server after its last answer.
+    pub async fn close(self) {
+        if let Some((stop, serving)) = self.server {
+            stop.cancel();
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the sandbox did not end well");
+            }
+        }
+    }
+}
