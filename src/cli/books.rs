@@ -1,0 +1,28 @@
+//! Opens what read-only commands look into: the dropbox and the tables, beside a running daemon or without one.
+
+use anyhow::Context;
+
+use crate::config::Settings;
+use crate::io::delta::Lakehouse;
+use crate::io::spool::Spool;
+
+/// The tables and the dropbox of a configuration.
+pub struct Books {
+    /// The dropbox.
+    pub spool: Spool,
+    /// The tables.
+    pub lake: Lakehouse,
+}
+
+impl Books {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// When the lakehouse cannot be read.
+    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let lake = Lakehouse::open(&settings.lakehouse, &settings.database, &settings.quarantine_database)
+            .await
+            .context("the lakehouse cannot be opened")?;
+        Ok(Books { spool: Spool::at(&settings.dropbox), lake })
+    }
+}

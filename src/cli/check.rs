@@ -1,0 +1,124 @@
+//! `ddu check FILE…`: the journey up to preflight for files anywhere, with nothing written anywhere.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::{ALL_WRITTEN, FAILED, ROWS_LEFT, now, this_program};
+use crate::config::{Settings, default_loads, parse_sidecar};
+use crate::daemon::assembly::{Assembly, assemble};
+use crate::domain::job::JobId;
+use crate::domain::settings::LoadSettings;
+use crate::io::spool::entry::open_dropped;
+use crate::io::spool::names::shown;
+use crate::pipeline::check::{CheckError, CheckedRow};
+
+/// Checks each file with the settings that a sidecar beside it gives.
+pub(super) async fn run(
+    settings: Settings,
+    files: &[std::path::PathBuf],
+    as_json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let assembly = assemble(settings, this_program()?, now).await?;
+    let mut worst = ALL_WRITTEN;
+    for path in files {
+        let code = check_file(&assembly, path, as_json, out).await?;
+        worst = if worst == FAILED || code == FAILED { FAILED } else { worst.max(code) };
+    }
+    assembly.close().await;
+    Ok(worst)
+}
+
+async fn check_file(
+    assembly: &Assembly,
+    path: &Path,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let name = path.file_name().map(shown).unwrap_or_default();
+    let loads = match loads_of(&assembly.pipeline.settings, path, &name) {
+        Ok(loads) => loads,
+        Err(error) => {
+            writeln!(out, "{}", fault(&name, &format!("{error:#}"), as_json))?;
+            return Ok(FAILED);
+        }
+    };
+    let mut code = ALL_WRITTEN;
+    // No row of it is staged, so the id only has to be one.
+    let job = JobId::new(now(), &[0; 32]);
+    for load in &loads {
+        let (file, _) = open_dropped(path)?;
+        let mut refused: Vec<CheckedRow> = Vec::new();
+        let result = assembly.pipeline.check(file, &name, load, &job, |row| refused.push(row)).await;
+        let checked = match result {
+            Ok(checked) => checked,
+            Err(CheckError::Senders(reason)) => {
+                writeln!(out, "{}", fault(&name, &reason, as_json))?;
+                return Ok(FAILED);
+            }
+            Err(CheckError::Halted(halt)) => return Err(halt.into()),
+        };
+        for CheckedRow { row, refusals } in &refused {
+            for refusal in refusals {
+                let at = refusal
+                    .column
+                    .as_ref()
+                    .and_then(|name| checked.columns.iter().position(|c| c.name == *name));
+                let header = at.map(|at| checked.columns[at].header.as_str());
+                if as_json {
+                    let line = json!({"file": name, "sheet": checked.sheet, "row": row.number, "column": header,
+                        "cause": refusal.cause, "advice": refusal.advice, "error": refusal.error});
+                    writeln!(out, "{line}")?;
+                } else {
+                    let place = header.map_or(String::new(), |header| format!(", {header}"));
+                    writeln!(
+                        out,
+                        "{name}: row {}{place}: {}; {}",
+                        row.number, refusal.cause, refusal.advice
+                    )?;
+                }
+            }
+        }
+        let fine = checked.rows - checked.refused;
+        if as_json {
+            let line = json!({"file": name, "sheet": checked.sheet, "table_name": load.table_name,
+                "target_entity": load.target_entity, "rows": checked.rows, "refused": checked.refused, "notes": checked.notes});
+            writeln!(out, "{line}")?;
+        } else {
+            for note in &checked.notes {
+                writeln!(out, "{name}: {note}")?;
+            }
+            writeln!(
+                out,
+                "{name}: sheet `{}` → {}: {fine} of {} rows can be written",
+                checked.sheet, load.target_entity, checked.rows,
+            )?;
+        }
+        if checked.refused > 0 {
+            code = code.max(ROWS_LEFT);
+        }
+    }
+    Ok(code)
+}
+
+fn fault(name: &str, reason: &str, as_json: bool) -> String {
+    if as_json { json!({"file": name, "fault": reason}).to_string() } else { format!("{name}: {reason}") }
+}
+
+/// The settings for a file: its own sidecar beside it, else the defaults.
+fn loads_of(settings: &Settings, path: &Path, name: &str) -> anyhow::Result<Vec<LoadSettings>> {
+    let sidecar = format!("{name}.json");
+    let beside = path.with_file_name(&sidecar);
+    match std::fs::read(&beside) {
+        Ok(bytes) => {
+            let file = parse_sidecar(&sidecar, &bytes)?;
+            let found = file.of(name).with_context(|| format!("{sidecar} does not speak of {name}"))?;
+            Ok(found.loads(name, settings)?)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(default_loads(name, settings)?),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read", beside.display())),
+    }
+}

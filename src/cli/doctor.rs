@@ -1,0 +1,155 @@
+//! `ddu doctor`: looks at everything that the daemon needs and says what to mend.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::{ALL_WRITTEN, FAILED, WRONG_USAGE, write_table};
+use crate::config::Settings;
+use crate::daemon::target::OpenTarget;
+use crate::io::delta::Lakehouse;
+use crate::io::spool::Spool;
+use crate::io::watch::{FolderWatch, Watching};
+
+/// Free space below which large workbooks may not find room for their staging, in bytes.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// What one look found.
+struct Finding {
+    what: &'static str,
+    good: bool,
+    found: String,
+}
+
+impl Finding {
+    fn good(what: &'static str, found: impl Into<String>) -> Self {
+        Finding { what, good: true, found: found.into() }
+    }
+
+    fn bad(what: &'static str, found: impl Into<String>) -> Self {
+        Finding { what, good: false, found: found.into() }
+    }
+}
+
+/// Looks at everything; the exit code is 0 where nothing is in the way.
+pub(super) async fn run(config: Option<&Path>, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let (findings, code) = match Settings::find(config).and_then(|path| Settings::load(&path)) {
+        Err(faults) => {
+            let bad = |fault: &crate::config::Fault| Finding::bad("configuration", fault.to_string());
+            (faults.faults.iter().map(bad).collect(), WRONG_USAGE)
+        }
+        Ok(settings) => {
+            let findings = look_around(&settings).await;
+            let code = if findings.iter().all(|finding| finding.good) { ALL_WRITTEN } else { FAILED };
+            (findings, code)
+        }
+    };
+    if as_json {
+        let list: Vec<_> = findings
+            .iter()
+            .map(|finding| json!({"what": finding.what, "good": finding.good, "found": finding.found}))
+            .collect();
+        writeln!(out, "{}", json!({ "good": code == ALL_WRITTEN, "findings": list }))?;
+    } else {
+        let rows: Vec<Vec<String>> = findings
+            .into_iter()
+            .map(|finding| {
+                let mark = if finding.good { "good" } else { "BAD" };
+                vec![finding.what.to_owned(), mark.to_owned(), finding.found]
+            })
+            .collect();
+        write_table(out, &["WHAT", "", "FOUND"], &rows)?;
+    }
+    Ok(code)
+}
+
+async fn look_around(settings: &Settings) -> Vec<Finding> {
+    let mut findings = vec![Finding::good("configuration", settings.source.display().to_string())];
+    let around = settings.look_around();
+    findings.extend(around.faults.iter().map(|fault| Finding::bad("configuration", fault.to_string())));
+    findings.extend(around.notes.iter().map(|note| Finding::good("configuration", note.to_string())));
+    findings.extend(dropbox(&Spool::at(&settings.dropbox)));
+    let lake = Lakehouse::open(&settings.lakehouse, &settings.database, &settings.quarantine_database).await;
+    findings.push(match lake {
+        Ok(lake) => match lake.tables().await {
+            Ok(tables) => {
+                Finding::good("lakehouse", format!("{}, {} staged tables", settings.lakehouse, tables.len()))
+            }
+            Err(error) => Finding::bad("lakehouse", format!("{:#}", anyhow::Error::from(error))),
+        },
+        Err(error) => Finding::bad("lakehouse", format!("{:#}", anyhow::Error::from(error))),
+    });
+    if !settings.lakehouse.contains("://") {
+        findings.extend(free_space("lakehouse disk", Path::new(&settings.lakehouse)));
+    }
+    findings.push(target(settings).await);
+    findings
+}
+
+fn dropbox(spool: &Spool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match spool.list() {
+        Ok(entries) => {
+            findings.push(Finding::good(
+                "dropbox",
+                format!("{}, {} names", spool.root().display(), entries.len()),
+            ));
+        }
+        Err(error) => {
+            let text = format!("{:#}; make it, or let `ddu init` make it", anyhow::Error::from(error));
+            findings.push(Finding::bad("dropbox", text));
+            return findings;
+        }
+    }
+    if spool.work().is_dir() {
+        let probe = spool.work().join("doctor");
+        findings.push(
+            match crate::io::durable::replace(&probe, b"").and_then(|()| crate::io::durable::remove(&probe)) {
+                Ok(()) => Finding::good("dropbox rights", "files can be made and removed"),
+                Err(error) => Finding::bad("dropbox rights", format!("{error}: {}", error.source)),
+            },
+        );
+    }
+    let (watch, watching) = FolderWatch::start(spool.root(), Arc::new(Notify::new()));
+    drop(watch);
+    findings.push(match watching {
+        Watching::Events => Finding::good("dropbox events", "the kernel tells of new files"),
+        Watching::PollingOnly(why) => {
+            Finding::bad("dropbox events", format!("{why}; until then files are found by polling"))
+        }
+    });
+    findings.push(match spool.holder() {
+        Some(holder) => Finding::good("daemon", format!("{holder} works on this dropbox")),
+        None => Finding::good("daemon", "none works on this dropbox now"),
+    });
+    findings.extend(free_space("dropbox disk", spool.root()));
+    findings
+}
+
+fn free_space(what: &'static str, folder: &Path) -> Option<Finding> {
+    let exists = folder.ancestors().find(|dir| dir.exists())?;
+    let stat = rustix::fs::statvfs(exists).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let text = format!("{} MB free", free / 1_000_000);
+    Some(if free >= FREE_BYTES_MIN {
+        Finding::good(what, text)
+    } else {
+        Finding::bad(what, format!("{text}; at least {} MB should be", FREE_BYTES_MIN / 1_000_000))
+    })
+}
+
+async fn target(settings: &Settings) -> Finding {
+    let target = match OpenTarget::open(settings).await {
+        Ok(target) => target,
+        Err(error) => return Finding::bad("target", format!("{error:#}")),
+    };
+    let finding = match target.dynamics.who_am_i().await {
+        Ok(user) => Finding::good("target", format!("{} answers; we are user {user} there", target.name)),
+        Err(fault) => Finding::bad("target", format!("{}: {fault}", target.name)),
+    };
+    target.close().await;
+    finding
+}

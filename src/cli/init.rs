@@ -1,0 +1,74 @@
+//! `ddu init`: the folders and the lakehouse; with switches, a clean slate. It asks before it removes.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::args::InitArgs;
+use super::books::Books;
+use super::{ALL_WRITTEN, FAILED, WRONG_USAGE};
+use crate::config::Settings;
+use crate::io::durable;
+
+/// Makes what is missing, after removing what was asked for.
+pub(super) async fn run(settings: Settings, args: &InitArgs) -> anyhow::Result<u8> {
+    let books = Books::open(&settings).await?;
+    books.spool.prepare()?;
+    let _lock = books.spool.lock()?;
+    let mut removals = Vec::new();
+    if args.drop_database {
+        removals.extend(books.lake.would_drop().await?);
+    }
+    if args.reset_checkpoints {
+        removals.extend(checkpoints(&settings.checkpoints)?);
+    }
+    if args.drop_database && !books.spool.jobs()?.is_empty() {
+        bail!(
+            "{} jobs are in progress in {}; finish them with `ddu run --once` before their tables are dropped",
+            books.spool.jobs()?.len(),
+            books.spool.work().display()
+        );
+    }
+    if !removals.is_empty() {
+        eprintln!("this removes for good:");
+        for removal in &removals {
+            eprintln!("  {removal}");
+        }
+        if !args.yes {
+            if !io::stdin().is_terminal() {
+                eprintln!("nothing was removed; say --yes to do it without being asked");
+                return Ok(WRONG_USAGE);
+            }
+            eprint!("remove it? [y/N] ");
+            io::stderr().flush()?;
+            let mut answer = String::new();
+            io::stdin().lock().read_line(&mut answer)?;
+            if !matches!(answer.trim(), "y" | "Y" | "yes") {
+                eprintln!("nothing was removed");
+                return Ok(FAILED);
+            }
+        }
+    }
+    if args.drop_database {
+        books.lake.drop_databases().await.context("the databases cannot be dropped")?;
+        books.spool.forget_database(&settings.database)?;
+    }
+    if args.reset_checkpoints {
+        durable::remove_dir_all(&settings.checkpoints)?;
+    }
+    durable::create_dir_all(&settings.checkpoints)?;
+    eprintln!("ready: drop workbooks into {}", settings.dropbox.display());
+    Ok(ALL_WRITTEN)
+}
+
+/// The streams whose progress would be forgotten.
+fn checkpoints(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let Ok(listing) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in listing {
+        found.push(entry?.path().display().to_string());
+    }
+    found.sort();
+    Ok(found)
+}
