@@ -1,1 +1,13 @@
-//! The suite.
+//! The suite: the program from outside, with real folders, real tables and real HTTP.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test plays the sender and the operator: it writes files and reads the clock as they do"
+)]
+
+mod tidy;
+
+#[macro_use]
+mod world;
+
+mod journey;
