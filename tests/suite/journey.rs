@@ -1,6 +1,6 @@
 //! The journey from the dropbox to the archive.
 
-use crate::world::{World, accounts, tally};
+use crate::world::{Cell, World, accounts, tally};
 
 #[test]
 fn every_row_of_a_good_workbook_is_written_once() {
@@ -66,4 +66,23 @@ fn a_row_of_another_width_is_no_reason_to_shift_cells() {
     assert_eq!((bonn["address1_city"].as_str(), bonn["accountnumber"].as_str()), (Some("Bonn"), None));
     // The third has no name, which Account Name is required for.
     assert_eq!(world.quarantine("accounts")[0]["_ddu_row"], 4);
+}
+
+#[test]
+fn the_daemon_takes_what_is_dropped_and_ends_when_asked() {
+    // Days and truth values go along, so that they are seen to arrive as such.
+    let world = World::new();
+    let mut daemon = world.daemon();
+    let mut rows = accounts(1, 4);
+    rows[0].extend(row!["Customer Since", "Credit Hold"]);
+    for row in &mut rows[1..] {
+        row.extend([Cell::Day(2024, 2, 29), Cell::Truth(true)]);
+    }
+    world.drop_rows("accounts.xlsx", &rows);
+    world.wait_for("the rows", || (world.counts("accounts") == [4, 4, 0, 0]).then_some(()));
+    daemon.signal("TERM");
+    assert_eq!(daemon.end(), 0, "{}", daemon.log());
+    assert!(daemon.log().contains("rows migrated"), "{}", daemon.log());
+    let target = world.target("accounts");
+    assert!(target.iter().all(|row| row["ddu_customersince"] == "2024-02-29" && row["creditonhold"] == true));
 }
