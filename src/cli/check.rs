@@ -51,25 +51,41 @@ async fn check_file(
     let job = JobId::new(now(), &[0; 32]);
     for load in &loads {
         let (file, _) = open_dropped(path)?;
-        let mut refused: Vec<CheckedRow> = Vec::new();
-        let result = assembly.pipeline.check(file, &name, load, &job, |row| refused.push(row)).await;
-        let checked = match result {
-            Ok(checked) => checked,
-            Err(CheckError::Senders(reason)) => {
-                writeln!(out, "{}", fault(&name, &reason, as_json))?;
-                return Ok(FAILED);
-            }
-            Err(CheckError::Halted(halt)) => return Err(halt.into()),
-        };
+        match check_sheet(assembly, file, &name, load, &job, as_json, out).await {
+            Ok(sheet) => code = code.max(sheet),
+            Err(error) => match error.downcast::<CheckError>() {
+                Ok(CheckError::Senders(reason)) => {
+                    writeln!(out, "{}", fault(&name, &reason, as_json))?;
+                    return Ok(FAILED);
+                }
+                Ok(CheckError::Halted(halt)) => return Err(halt.into()),
+                Err(other) => return Err(other),
+            },
+        }
+    }
+    Ok(code)
+}
+
+async fn check_sheet(
+    assembly: &Assembly,
+    file: std::fs::File,
+    name: &str,
+    load: &LoadSettings,
+    job: &JobId,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<u8> {
+    let mut checking = assembly.pipeline.check(file, name, load, job).await?;
+    while let Some(refused) = checking.next().await? {
         for CheckedRow { row, refusals } in &refused {
             for refusal in refusals {
                 let at = refusal
                     .column
                     .as_ref()
-                    .and_then(|name| checked.columns.iter().position(|c| c.name == *name));
-                let header = at.map(|at| checked.columns[at].header.as_str());
+                    .and_then(|name| checking.columns().iter().find(|c| c.name == *name));
+                let header = at.map(|column| column.header.as_str());
                 if as_json {
-                    let line = json!({"file": name, "sheet": checked.sheet, "row": row.number, "column": header,
+                    let line = json!({"file": name, "sheet": checking.sheet(), "row": row.number, "column": header,
                         "cause": refusal.cause, "advice": refusal.advice, "error": refusal.error});
                     writeln!(out, "{line}")?;
                 } else {
@@ -82,26 +98,21 @@ async fn check_file(
                 }
             }
         }
-        let fine = checked.rows - checked.refused;
-        if as_json {
-            let line = json!({"file": name, "sheet": checked.sheet, "table_name": load.table_name,
-                "target_entity": load.target_entity, "rows": checked.rows, "refused": checked.refused, "notes": checked.notes});
-            writeln!(out, "{line}")?;
-        } else {
-            for note in &checked.notes {
-                writeln!(out, "{name}: {note}")?;
-            }
-            writeln!(
-                out,
-                "{name}: sheet `{}` → {}: {fine} of {} rows can be written",
-                checked.sheet, load.target_entity, checked.rows,
-            )?;
-        }
-        if checked.refused > 0 {
-            code = code.max(ROWS_LEFT);
-        }
     }
-    Ok(code)
+    let checked = checking.checked();
+    if as_json {
+        let line = json!({"file": name, "sheet": checking.sheet(), "table_name": load.table_name,
+            "target_entity": load.target_entity, "rows": checked.rows, "refused": checked.refused, "notes": checked.notes});
+        writeln!(out, "{line}")?;
+    } else {
+        for note in &checked.notes {
+            writeln!(out, "{name}: {note}")?;
+        }
+        let fine = checked.rows - checked.refused;
+        let (sheet, entity) = (checking.sheet(), &load.target_entity);
+        writeln!(out, "{name}: sheet `{sheet}` → {entity}: {fine} of {} rows can be written", checked.rows)?;
+    }
+    Ok(if checked.refused > 0 { ROWS_LEFT } else { ALL_WRITTEN })
 }
 
 fn fault(name: &str, reason: &str, as_json: bool) -> String {

@@ -14,7 +14,9 @@ use crate::domain::row::{StagedColumn, StagedRow};
 use crate::domain::settings::LoadSettings;
 use crate::io::delta::staged_rows;
 use crate::io::durable;
+use crate::io::dynamics::RowPlan;
 use crate::io::returned::{ReturnedRow, ReturnedSheet, ReturnedWriter};
+use crate::io::spool::entry::open_dropped;
 use crate::io::spool::names::returned_name;
 
 /// A row that would be refused.
@@ -29,16 +31,12 @@ pub struct CheckedRow {
 /// What checking one sheet came to.
 #[derive(Debug, Clone, Default)]
 pub struct Checked {
-    /// The sheet.
-    pub sheet: String,
     /// Rows read.
     pub rows: u64,
     /// Rows that would be refused.
     pub refused: u64,
     /// What the reader decided.
     pub notes: Vec<String>,
-    /// The sheet's columns.
-    pub columns: Vec<StagedColumn>,
 }
 
 /// Why a file cannot be checked at all.
@@ -61,112 +59,137 @@ impl From<Unstaged> for CheckError {
     }
 }
 
+/// One sheet that is being checked, some rows at a time.
+pub struct Checking<'a> {
+    pipeline: &'a Pipeline,
+    load: &'a LoadSettings,
+    job: &'a JobId,
+    sheet: OpenSheet,
+    plan: RowPlan,
+    keys: KeysSeen,
+    checked: Checked,
+}
+
+impl Checking<'_> {
+    /// The sheet's columns.
+    pub fn columns(&self) -> &[StagedColumn] {
+        &self.sheet.header.columns
+    }
+
+    /// The sheet's name.
+    pub fn sheet(&self) -> &str {
+        &self.sheet.header.sheet
+    }
+
+    /// What was found so far; complete after [`Self::next`] has returned `None`.
+    pub fn checked(&self) -> &Checked {
+        &self.checked
+    }
+
+    /// The refused ones of the next rows, in order, often none; `None` after the last row.
+    ///
+    /// # Errors
+    /// When the sheet cannot be read on, or the target does not answer.
+    pub async fn next(&mut self) -> Result<Option<Vec<CheckedRow>>, CheckError> {
+        let pipeline = self.pipeline;
+        let Some(batch) = pipeline.next_batch(&mut self.sheet.reading).await? else {
+            let summary = self.sheet.reading.summary();
+            self.checked.notes.extend(summary.into_iter().flat_map(|summary| summary.notes.iter().cloned()));
+            return Ok(None);
+        };
+        let header = &self.sheet.header;
+        let identity = Identity {
+            target: pipeline.dynamics.target_id(),
+            entity: &self.sheet.entity.set_name,
+            job: self.job,
+        };
+        let batch = with_identities(&identity, header, &header.columns, &batch);
+        let rows = staged_rows(self.load.table_name.as_str(), &header.columns, &batch).map_err(Halt::from)?;
+        self.checked.rows += rows.len() as u64;
+        let encoded = pipeline.dynamics.encode(&self.plan, &rows).await.map_err(Halt::from)?;
+        let mut refused = Vec::new();
+        for (row, encoded) in rows.into_iter().zip(encoded) {
+            let mut refusals = encoded.err().unwrap_or_default();
+            refusals.extend(self.keys.note(&row, refusals.is_empty()));
+            if !refusals.is_empty() {
+                refused.push(CheckedRow { row, refusals });
+            }
+        }
+        self.checked.refused += refused.len() as u64;
+        Ok(Some(refused))
+    }
+}
+
 impl Pipeline {
-    /// Checks one sheet of a workbook; `refused` is called for each row that would be refused, in order.
+    /// Begins to check one sheet of a workbook.
     ///
     /// # Errors
     /// When the sheet cannot be read or does not fit its entity.
-    pub async fn check(
-        &self,
+    pub async fn check<'a>(
+        &'a self,
         file: File,
         name: &str,
-        load: &LoadSettings,
-        job: &JobId,
-        mut refused: impl FnMut(CheckedRow),
-    ) -> Result<Checked, CheckError> {
-        let mut sheet = self.open_sheet_of(file, name, load).await?;
-        let columns = sheet.header.columns.clone();
-        let (entity, plan) = self.plan(load, &columns).await?;
-        let mut keys = KeysSeen::new(&entity, &plan, load, &columns);
-        let mut checked = Checked {
-            sheet: sheet.header.sheet.clone(),
-            notes: sheet.header.notes.clone(),
-            columns: columns.clone(),
-            ..Checked::default()
-        };
-        while let Some(rows) = self.next_rows(&mut sheet, job, load).await? {
-            checked.rows += rows.len() as u64;
-            let encoded = self.dynamics.encode(&plan, &rows).await.map_err(Halt::from)?;
-            for (row, encoded) in rows.into_iter().zip(encoded) {
-                let mut refusals = encoded.err().unwrap_or_default();
-                refusals.extend(keys.note(&row, refusals.is_empty()));
-                if !refusals.is_empty() {
-                    checked.refused += 1;
-                    refused(CheckedRow { row, refusals });
-                }
-            }
-        }
-        if let Some(summary) = sheet.reading.summary() {
-            checked.notes.extend(summary.notes.iter().cloned());
-        }
-        Ok(checked)
-    }
-
-    async fn next_rows(
-        &self,
-        sheet: &mut OpenSheet,
-        job: &JobId,
-        load: &LoadSettings,
-    ) -> Result<Option<Vec<StagedRow>>, Unstaged> {
-        let Some(batch) = self.next_batch(&mut sheet.reading).await? else { return Ok(None) };
-        let target = self.dynamics.target_id();
-        let identity = Identity { target, entity: &sheet.entity.set_name, job };
+        load: &'a LoadSettings,
+        job: &'a JobId,
+    ) -> Result<Checking<'a>, CheckError> {
+        let sheet = self.open_sheet_of(file, name, load).await?;
         let columns = &sheet.header.columns;
-        let batch = with_identities(&identity, &sheet.header, columns, &batch);
-        Ok(Some(staged_rows(load.table_name.as_str(), columns, &batch)?))
+        let (entity, plan) = self.plan(load, columns).await?;
+        let keys = KeysSeen::new(&entity, &plan, load, columns);
+        let checked = Checked { notes: sheet.header.notes.clone(), ..Checked::default() };
+        Ok(Checking { pipeline: self, load, job, sheet, plan, keys, checked })
     }
 
     /// `dry_run`: checks every sheet and gives back what would be refused.
     pub(super) async fn rehearse(&self, job: &Job) -> Result<Event, Halt> {
+        match self.rehearse_sheets(job).await {
+            Ok(reason) => Ok(Event::SetAside { kind: SetAsideKind::Rehearsed, reason }),
+            Err(CheckError::Senders(reason)) => Ok(Event::SetAside { kind: SetAsideKind::Returned, reason }),
+            Err(CheckError::Halted(halt)) => Err(halt),
+        }
+    }
+
+    async fn rehearse_sheets(&self, job: &Job) -> Result<String, CheckError> {
         let record = &job.record;
         let mut writer =
-            ReturnedWriter::new(&record.job, &record.workbook, record.claimed_at, job.dir.path())?;
+            ReturnedWriter::new(&record.job, &record.workbook, record.claimed_at, job.dir.path())
+                .map_err(Halt::from)?;
         let mut sentences = Vec::new();
         let mut refused_rows = 0;
         for load in &record.loads {
-            let (file, _) = crate::io::spool::entry::open_dropped(&job.dir.workbook(record))?;
-            let mut refused = Vec::new();
-            let checked =
-                match self.check(file, &record.workbook, load, &record.job, |row| refused.push(row)).await {
-                    Ok(checked) => checked,
-                    Err(CheckError::Halted(halt)) => return Err(halt),
-                    Err(CheckError::Senders(reason)) => {
-                        return Ok(Event::SetAside { kind: SetAsideKind::Returned, reason });
-                    }
-                };
-            let fine = checked.rows - checked.refused;
-            sentences.push(format!(
-                "{fine} of {} rows of sheet `{}` could be written",
-                checked.rows, checked.sheet
-            ));
-            refused_rows += checked.refused;
-            if checked.refused > 0 {
-                self.write_checked(&mut writer, load, &checked, refused).await?;
+            let (file, _) = open_dropped(&job.dir.workbook(record)).map_err(Halt::from)?;
+            let mut checking = self.check(file, &record.workbook, load, &record.job).await?;
+            while let Some(refused) = checking.next().await? {
+                let first = checking.checked().refused == refused.len() as u64;
+                if first && !refused.is_empty() {
+                    let columns = described_columns(&self.dynamics, load, checking.columns()).await;
+                    let title = checking.sheet().to_owned();
+                    writer
+                        .sheet(&ReturnedSheet { title, columns, settings: load.clone() })
+                        .map_err(Halt::from)?;
+                }
+                for CheckedRow { row, refusals } in refused {
+                    let row = ReturnedRow { id: row.id, number: row.number, values: row.values, refusals };
+                    writer.row(&row).map_err(Halt::from)?;
+                }
             }
+            let Checked { rows, refused, .. } = *checking.checked();
+            sentences.push(format!(
+                "{} of {rows} rows of sheet `{}` could be written",
+                rows - refused,
+                checking.sheet()
+            ));
+            refused_rows += refused;
         }
         let mut reason = format!("dry run, nothing was written: {}", sentences.join("; "));
         if refused_rows > 0 {
             let name = returned_name(&record.workbook, &record.job, "xlsx");
             let scratch = job.dir.scratch("returned.xlsx");
-            writer.finish(durable::create(&scratch)?)?;
-            durable::publish(&scratch, &self.spool.returned().join(&name))?;
+            let file = durable::create(&scratch).map_err(Halt::from)?;
+            writer.finish(file).map_err(Halt::from)?;
+            durable::publish(&scratch, &self.spool.returned().join(&name)).map_err(Halt::from)?;
             reason = format!("{reason}; the others lie in returned/{name} with their reasons");
         }
-        Ok(Event::SetAside { kind: SetAsideKind::Rehearsed, reason })
-    }
-
-    async fn write_checked(
-        &self,
-        writer: &mut ReturnedWriter,
-        load: &LoadSettings,
-        checked: &Checked,
-        refused: Vec<CheckedRow>,
-    ) -> Result<(), Halt> {
-        let columns = described_columns(&self.dynamics, load, &checked.columns).await;
-        writer.sheet(&ReturnedSheet { title: checked.sheet.clone(), columns, settings: load.clone() })?;
-        for CheckedRow { row, refusals } in refused {
-            writer.row(&ReturnedRow { id: row.id, number: row.number, values: row.values, refusals })?;
-        }
-        Ok(())
+        Ok(reason)
     }
 }
