@@ -320,8 +320,8 @@ mod tests {
             (r#"{"timezone": "W. Europe Standard Time"}"#, "expected the IANA name"),
             (r#"{"columns": {"A": "name", "B": "Name"}}"#, "the columns `A` and `B` would both go to `Name`"),
             (
-                r#"{"columns": {"A": ""}}"#,
-                "`A` in `columns`: expected the name of an attribute, found an empty text",
+                r#"{"columns": {" ": "name"}}"#,
+                "` ` in `columns`: expected the header of a column as its key, found an empty text",
             ),
             (
                 r#"{"lookups": {"A": "accounts"}}"#,

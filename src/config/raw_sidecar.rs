@@ -32,7 +32,7 @@ pub(super) struct RawSidecar {
     pub sheet: Option<String>,
     /// Several sheets to load: sheet → settings of its own, which go before the ones beside `sheets`.
     pub sheets: Option<IndexMap<String, RawSidecar>>,
-    /// Header → attribute, where they differ.
+    /// Header → attribute, where they differ; an empty text leaves the column out.
     pub columns: Option<IndexMap<String, String>>,
     /// Header → how its values name the record they point at: `"entity.column"`, or `{"entity", "column"}`.
     pub lookups: Option<IndexMap<String, RawLookup>>,

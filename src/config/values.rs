@@ -61,7 +61,7 @@ pub(super) fn key(audit: &mut Audit<'_>, given: Option<RawKey>, at: &JsonPath) -
     (audit.faults.len() == before).then_some(key)
 }
 
-/// Header → attribute, each attribute at most once.
+/// Header → attribute, each attribute at most once; an empty one leaves the column out.
 pub(super) fn columns(
     audit: &mut Audit<'_>,
     given: IndexMap<String, String>,
@@ -74,9 +74,9 @@ pub(super) fn columns(
         if header.trim().is_empty() {
             audit.wrong::<()>(&at, "the header of a column as its key", header, "");
         }
-        if attribute.trim().is_empty() {
-            audit.wrong::<()>(&at, "the name of an attribute", attribute, "");
-        } else if let Some(first) = attributes.insert(attribute.trim().to_lowercase(), header.clone()) {
+        if !attribute.trim().is_empty()
+            && let Some(first) = attributes.insert(attribute.trim().to_lowercase(), header.clone())
+        {
             let sentence = format!(
                 "the columns `{}` and `{}` would both go to `{}`; map only one of them",
                 shortened(&first),

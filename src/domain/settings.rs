@@ -26,7 +26,7 @@ pub struct LoadSettings {
     pub mode: Mode,
     /// Headers of the columns that name a record, in order; empty where there is no key.
     pub key: Vec<String>,
-    /// Header → attribute, where they differ.
+    /// Header → attribute, where they differ; an empty text leaves the column out.
     pub columns: IndexMap<String, String>,
     /// Header → how its values name the record they point at.
     pub lookups: IndexMap<String, LookupRule>,
