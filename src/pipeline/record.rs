@@ -60,7 +60,7 @@ impl Pipeline {
                 partition_id: i32::from(part),
                 batch_id: number as i32,
                 batch_size: rows.len() as i32,
-                write_time: heard.took_ms as f64 / 1_000.0,
+                write_time: heard.took_ms as f32 / 1_000.0,
                 time: heard.heard_at,
                 error: heard.error,
                 severity: heard.severity.number(),

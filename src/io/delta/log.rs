@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::Lakehouse;
 use super::error::LakeError;
 use super::parquet::{FileWriter, Only, Scan};
-use super::rows::{Fields, batch, doubles, ints, longs, texts, times};
-use super::schema::{Column, arrow_schema, column, int, text};
+use super::rows::{Fields, batch, floats, ints, longs, texts, times};
+use super::schema::{Column, arrow_schema, column, float, int, text};
 use super::stage::Begin;
 use super::table::{Change, ChangeKind, Committed, JobTxn, Table, TableKind, Tries, Txn};
 use crate::domain::table::TableName;
@@ -34,7 +34,7 @@ pub struct LogRow {
     /// Rows in the batch.
     pub batch_size: i32,
     /// Seconds from the first byte sent to the last heard.
-    pub write_time: f64,
+    pub write_time: f32,
     /// When the batch was heard.
     pub time: Timestamp,
     /// What the target said, where something was wrong.
@@ -65,7 +65,7 @@ pub(super) fn columns() -> Vec<Column> {
         int("partition_id"),
         int("batch_id"),
         int("batch_size"),
-        column("write_time", StageType::Number),
+        float("write_time"),
         column("time", StageType::Timestamp),
         text("error"),
         int("severity"),
@@ -147,7 +147,7 @@ fn encode(table: &str, rows: &[LogRow]) -> Result<RecordBatch, LakeError> {
         ints(rows.iter().map(|row| row.partition_id)),
         ints(rows.iter().map(|row| row.batch_id)),
         ints(rows.iter().map(|row| row.batch_size)),
-        doubles(rows.iter().map(|row| row.write_time)),
+        floats(rows.iter().map(|row| row.write_time)),
         times(rows.iter().map(|row| row.time)),
         texts(rows.iter().map(|row| row.error.as_deref())),
         ints(rows.iter().map(|row| row.severity)),
@@ -168,7 +168,7 @@ fn decode(table: &str, batch: &RecordBatch) -> Result<Vec<LogRow>, LakeError> {
     let (table_name, job) = (fields.texts("table_name")?, fields.texts("job")?);
     let (partition_id, batch_id) = (fields.ints("partition_id")?, fields.ints("batch_id")?);
     let (batch_size, attempt) = (fields.ints("batch_size")?, fields.ints("attempt")?);
-    let (write_time, time) = (fields.doubles("write_time")?, fields.times("time")?);
+    let (write_time, time) = (fields.floats("write_time")?, fields.times("time")?);
     let (error, cause) = (fields.texts("error")?, fields.texts("cause")?);
     let (severity, quarantine_table) = (fields.ints("severity")?, fields.texts("quarantine_table")?);
     let (target_entity, legal_entity) = (fields.texts("target_entity")?, fields.texts("legal_entity")?);

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use deltalake::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder,
-    RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BooleanBuilder, Date32Builder, Float32Builder, Float64Builder, Int32Builder,
+    Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
 use deltalake::arrow::datatypes::{
-    Date32Type, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
+    Date32Type, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
 };
 use indexmap::IndexMap;
 use jiff::civil::Date;
@@ -323,8 +323,8 @@ impl<'a> Fields<'a> {
         Ok(move |i| array.is_valid(i).then(|| array.value(i)))
     }
 
-    pub(super) fn doubles(&self, name: &str) -> Result<impl Fn(usize) -> Option<f64> + use<'a>, LakeError> {
-        let array = self.array(name)?.as_primitive_opt::<Float64Type>().ok_or_else(|| self.mistyped(name))?;
+    pub(super) fn floats(&self, name: &str) -> Result<impl Fn(usize) -> Option<f32> + use<'a>, LakeError> {
+        let array = self.array(name)?.as_primitive_opt::<Float32Type>().ok_or_else(|| self.mistyped(name))?;
         Ok(move |i| array.is_valid(i).then(|| array.value(i)))
     }
 
@@ -384,9 +384,9 @@ pub(super) fn ints(values: impl Iterator<Item = i32>) -> ArrayRef {
     Arc::new(cells.finish())
 }
 
-/// A `double` column.
-pub(super) fn doubles(values: impl Iterator<Item = f64>) -> ArrayRef {
-    let mut cells = Float64Builder::new();
+/// A `float` column.
+pub(super) fn floats(values: impl Iterator<Item = f32>) -> ArrayRef {
+    let mut cells = Float32Builder::new();
     values.for_each(|value| cells.append_value(value));
     Arc::new(cells.finish())
 }

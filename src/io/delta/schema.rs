@@ -25,11 +25,12 @@ pub(super) struct Column {
     pub header: Option<String>,
 }
 
-/// The types our tables use: those of the sender's columns, and the guide's `integer`.
+/// The types our tables use: those of the sender's columns, and the guide's `integer` and `float`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Stage(StageType),
     Int,
+    Float,
 }
 
 impl Kind {
@@ -42,6 +43,7 @@ impl Kind {
             Kind::Stage(StageType::Date) => DataType::DATE,
             Kind::Stage(StageType::Timestamp) => DataType::TIMESTAMP,
             Kind::Int => DataType::INTEGER,
+            Kind::Float => DataType::FLOAT,
         }
     }
 
@@ -49,6 +51,7 @@ impl Kind {
         match self {
             Kind::Stage(kind) => arrow_type(kind),
             Kind::Int => ArrowType::Int32,
+            Kind::Float => ArrowType::Float32,
         }
     }
 
@@ -62,6 +65,7 @@ impl Kind {
             PrimitiveType::Date => Some(Kind::Stage(StageType::Date)),
             PrimitiveType::Timestamp => Some(Kind::Stage(StageType::Timestamp)),
             PrimitiveType::Integer => Some(Kind::Int),
+            PrimitiveType::Float => Some(Kind::Float),
             _ => None,
         }
     }
@@ -96,6 +100,10 @@ pub(super) fn column(name: &str, kind: StageType) -> Column {
 
 pub(super) fn int(name: &str) -> Column {
     Column { name: name.to_owned(), kind: Kind::Int, header: None }
+}
+
+pub(super) fn float(name: &str) -> Column {
+    Column { name: name.to_owned(), kind: Kind::Float, header: None }
 }
 
 /// All columns of a staged table.
