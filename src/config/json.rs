@@ -5,6 +5,11 @@ use serde_json::Number;
 /// Objects and lists inside one another at most.
 const NESTING_MAX: usize = 32;
 
+/// What is found where a text ends too early.
+pub(super) const END_OF_FILE: &str = "the end of the file";
+/// What is found where there is no text at all.
+pub(super) const EMPTY_FILE: &str = "an empty file";
+
 /// A place in a text; both count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Position {
@@ -235,7 +240,10 @@ impl<'t> Parser<'t> {
                         return fail(at, "an escape such as `\\n`", found, advice);
                     }
                 },
-                None | Some('\n' | '\r') => {
+                None => {
+                    return fail(at, "`\"` at the end of the text", END_OF_FILE.to_owned(), "");
+                }
+                Some('\n' | '\r') => {
                     return fail(at, "`\"` at the end of the text", "the end of the line".to_owned(), "");
                 }
                 Some(c) if c < ' ' => {
@@ -279,8 +287,8 @@ impl<'t> Parser<'t> {
         let rest = &self.text[self.index..];
         let word = rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default();
         let (found, advice) = match self.peek() {
-            None if self.text.trim().is_empty() => ("an empty file".to_owned(), advice),
-            None => ("the end of the file".to_owned(), advice),
+            None if self.text.trim().is_empty() => (EMPTY_FILE.to_owned(), advice),
+            None => (END_OF_FILE.to_owned(), advice),
             Some(c @ ('/' | '#')) => (named(c), "JSON has no comments"),
             Some(c @ ('\'' | '“' | '”' | '„' | '‘' | '’' | '«' | '»')) => {
                 (named(c), "JSON knows only the straight double quote `\"`")

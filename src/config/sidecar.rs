@@ -7,7 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::fault::{Document, Fault, JsonPath, Problem};
-use super::json::{Member, Node};
+use super::json::{EMPTY_FILE, END_OF_FILE, Member, Node};
 use super::names::{SidecarScope, fold_name, is_workbook, sidecar_scope};
 use super::raw_sidecar::RawSidecar;
 use super::shape::Shape;
@@ -65,6 +65,15 @@ impl SidecarFile {
 }
 
 impl SidecarFaults {
+    /// Whether the text ends before it is complete, as one that is still being written does.
+    pub fn break_off(&self) -> bool {
+        let ends = |fault: &Fault| match &fault.problem {
+            Problem::Syntax { found, .. } => [END_OF_FILE, EMPTY_FILE].contains(&found.as_str()),
+            _ => false,
+        };
+        self.faults.iter().any(ends)
+    }
+
     /// Whether a workbook must wait until this sidecar is mended, because it is, or may be, one of those it is about.
     pub fn concerns(&self, workbook_name: &str) -> bool {
         let name = fold_name(workbook_name);

@@ -1,13 +1,12 @@
 //! claim: a ready workbook becomes a job. The rename of the workbook is the commit point; before it, nothing happened.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::settle::{Ready, hex};
+use super::settle::{Ready, hex, taken_file, taken_workbooks};
 use super::{Halt, Pipeline};
 use crate::domain::job::{JobId, PARTS_MAX};
 use crate::domain::lifecycle::{Event, State};
@@ -160,14 +159,12 @@ impl Pipeline {
             let names = crate::config::parse_sidecar(&origin.file, &bytes)
                 .map(|file| file.entries.keys().cloned().collect::<Vec<_>>())
                 .unwrap_or_default();
-            let ledger = self.spool.work().join("shared").join(&origin.sha256);
-            let text = std::fs::read_to_string(&ledger).unwrap_or_default();
-            let mut taken: BTreeSet<&str> = text.lines().collect();
-            let folded = crate::config::fold_name(&record.workbook);
-            taken.insert(&folded);
-            if names.iter().any(|name| !taken.contains(name.as_str())) {
+            let ledger = taken_file(&self.spool, &origin.sha256);
+            let mut taken = taken_workbooks(&self.spool, &origin.sha256);
+            taken.insert(crate::config::fold_name(&record.workbook));
+            if names.iter().any(|name| !taken.contains(name)) {
                 durable::create_dir_all(&self.spool.work().join("shared"))?;
-                let lines: Vec<&str> = taken.into_iter().collect();
+                let lines: Vec<String> = taken.into_iter().collect();
                 durable::replace(&ledger, lines.join("\n").as_bytes())?;
                 return Ok(());
             }

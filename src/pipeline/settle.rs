@@ -1,6 +1,6 @@
 //! settle: which workbooks of the dropbox may be taken now, and what every other file is waiting for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use super::report::FileStatus;
-use crate::config::{Settings, Sidecar, SidecarFile, default_loads, fold_name, parse_sidecar};
+use crate::config::{Settings, Sidecar, SidecarFaults, SidecarFile, default_loads, fold_name, parse_sidecar};
 use crate::domain::settings::LoadSettings;
 use crate::io::spool::entry::{Entry, EntryKind, Stat, is_whole};
 use crate::io::spool::job_dir::SidecarOrigin;
@@ -66,9 +66,26 @@ struct Sighting {
 }
 
 enum Parsed {
-    Good { path: PathBuf, origin: SidecarOrigin, file: SidecarFile },
-    Moving { name: String },
-    Faulty { shared: bool, name: String, of: Option<String>, faults: String },
+    Good { path: PathBuf, origin: SidecarOrigin, file: SidecarFile, taken: BTreeSet<String> },
+    Moving { name: String, what: String },
+    Faulty { name: String, faults: String, concerned: Concerned },
+}
+
+/// Whom a faulty settings file keeps waiting.
+enum Concerned {
+    /// It does not read, so nothing is known of what it says: the workbook of its name, or, shared, every one.
+    Unread(Option<String>),
+    /// It reads, and what it says is wrong.
+    Read(SidecarFaults),
+}
+
+impl Concerned {
+    fn holds(&self, folded: &str) -> bool {
+        match self {
+            Concerned::Unread(of) => of.as_deref().is_none_or(|of| of == folded),
+            Concerned::Read(faults) => faults.concerns(folded),
+        }
+    }
 }
 
 enum Found<'a> {
@@ -153,16 +170,19 @@ impl Settler {
                 crate::config::SidecarScope::One(workbook) => Some(fold_name(workbook)),
                 crate::config::SidecarScope::Many => None,
             };
-            if now.duration_since(self.seen[&entry.name].still) < settings.settle {
-                parsed.push(Parsed::Moving { name });
+            let still = now.duration_since(self.seen[&entry.name].still);
+            if still < settings.settle {
+                parsed.push(Parsed::Moving {
+                    name,
+                    what: "it to stand still: it changed a moment ago".to_owned(),
+                });
                 continue;
             }
             let path = spool.root().join(&entry.name);
             let faulty = |faults: String| Parsed::Faulty {
-                shared: of.is_none(),
                 name: name.clone(),
-                of: of.clone(),
                 faults,
+                concerned: Concerned::Unread(of.clone()),
             };
             if entry.stat.size > SIDECAR_BYTES_MAX {
                 parsed.push(faulty(format!(
@@ -173,11 +193,28 @@ impl Settler {
             parsed.push(match std::fs::read(&path) {
                 Err(error) => faulty(format!("{name}: cannot be read: {error}")),
                 Ok(bytes) => match parse_sidecar(&name, &bytes) {
-                    Err(faults) => faulty(faults.to_string()),
+                    // Cut short it may name any workbook; when nothing more comes, those that it names so far.
+                    Err(faults)
+                        if of.is_none()
+                            && faults.break_off()
+                            && still < settings.settle * INCOMPLETE_QUIET_PERIODS_MAX =>
+                    {
+                        Parsed::Moving { name, what: format!("the rest of it: {faults}") }
+                    }
+                    Err(faults) => Parsed::Faulty {
+                        name,
+                        faults: faults.to_string(),
+                        concerned: Concerned::Read(faults),
+                    },
                     Ok(file) => {
                         let sha256 = hex(&Sha256::digest(&bytes));
                         let origin = SidecarOrigin { file: name, sha256, shared: of.is_none() };
-                        Parsed::Good { path, origin, file }
+                        let taken = if origin.shared {
+                            taken_workbooks(spool, &origin.sha256)
+                        } else {
+                            BTreeSet::new()
+                        };
+                        Parsed::Good { path, origin, file, taken }
                     }
                 },
             });
@@ -275,21 +312,20 @@ fn find_settings<'a>(folded: &str, sidecars: &'a [Parsed]) -> Found<'a> {
     let mut found: IndexMap<&str, Found<'a>> = IndexMap::new();
     for parsed in sidecars {
         match parsed {
-            Parsed::Moving { name } => {
+            Parsed::Moving { name, .. } => {
                 return Found::Moving(format!(
-                    "`{name}` to stand still: it may hold this workbook's settings"
+                    "`{name}` to be complete: it may hold this workbook's settings"
                 ));
             }
-            Parsed::Faulty { shared, name, of, faults } => {
-                if of.as_deref() == Some(folded) {
+            Parsed::Faulty { name, faults, concerned } if concerned.holds(folded) => {
+                if fold_name(name) == format!("{folded}.json") {
                     return Found::Held(format!("its settings to be corrected: {faults}"));
                 }
-                if *shared {
-                    let what = format!("`{name}` to be corrected, which may hold its settings: {faults}");
-                    found.insert(name, Found::Held(what));
-                }
+                let what = format!("`{name}` to be corrected, which may hold its settings: {faults}");
+                found.insert(name, Found::Held(what));
             }
-            Parsed::Good { path, origin, file } => {
+            Parsed::Faulty { .. } => {}
+            Parsed::Good { path, origin, file, .. } => {
                 if let Some(sidecar) = file.entries.get(folded) {
                     let names = file.entries.keys().cloned().collect();
                     found.insert(&origin.file, Found::Settings { path, origin, sidecar, names });
@@ -322,19 +358,28 @@ fn sidecar_standing(name: &str, sidecars: &[Parsed], entries: &[Entry]) -> Optio
         entries.iter().any(|e| e.kind == EntryKind::Workbook && fold_name(&shown(&e.name)) == *folded)
     };
     sidecars.iter().find_map(|parsed| match parsed {
-        Parsed::Moving { name: moving } if moving == name => {
-            Some(standing(name, "settling", "it to stand still: it changed a moment ago"))
-        }
+        Parsed::Moving { name: moving, what } if moving == name => Some(standing(name, "settling", what)),
         Parsed::Faulty { name: faulty, faults, .. } if faulty == name => {
             Some(standing(name, "held", &format!("a correction: {faults}")))
         }
-        Parsed::Good { origin, file, .. } if origin.file == name => {
-            let missing: Vec<&str> =
-                file.entries.keys().filter(|folded| !present(folded)).map(String::as_str).collect();
+        Parsed::Good { origin, file, taken, .. } if origin.file == name => {
+            let awaited = |folded: &&String| !present(folded) && !taken.contains(*folded);
+            let missing: Vec<&str> = file.entries.keys().filter(awaited).map(String::as_str).collect();
             (!missing.is_empty()).then(|| standing(name, "waiting", &missing.join(", ")))
         }
         _ => None,
     })
+}
+
+/// The workbooks, by folded name, that were taken with a shared settings file of this hash.
+pub(super) fn taken_workbooks(spool: &Spool, sha256: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(taken_file(spool, sha256)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Where they are written down.
+pub(super) fn taken_file(spool: &Spool, sha256: &str) -> PathBuf {
+    spool.work().join("shared").join(sha256)
 }
 
 /// Bytes as lower-case hex digits.
