@@ -6,12 +6,13 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::claim::Job;
+use super::preflight::{held_back, hold_all};
 use super::{Halt, Pipeline};
 use crate::domain::lifecycle::{BatchHeard, Event};
-use crate::domain::refusal::{RefusedRow, Severity};
+use crate::domain::refusal::{Refusal, RefusedRow, Severity};
 use crate::domain::row::StagedRow;
 use crate::domain::settings::LoadSettings;
-use crate::io::dynamics::{BatchShape, History, Outcome, RowPlan};
+use crate::io::dynamics::{BatchShape, History, Outcome, RowPlan, SendFault, SendReport};
 
 /// Requests at once at most, whatever the server hints at; each holds one encoded batch in memory.
 pub const WORKERS_MAX: u16 = 52;
@@ -102,14 +103,20 @@ impl Pipeline {
         let mut keep = kept.iter();
         indices.retain(|_| *keep.next().expect("one mark a row"));
         let (mut operations, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, encoded) in indices.iter().zip(self.dynamics.encode(plan, &rows).await?) {
+        let encoded = self.dynamics.encode(plan, &rows).await?;
+        for ((index, row), encoded) in indices.iter().zip(&rows).zip(encoded) {
             match encoded {
                 Ok(operation) => {
                     operations.push(operation);
-                    places.push(*index);
+                    places.push((*index, row.number));
                 }
                 Err(refusals) => refused.push(RefusedRow { index: *index, refusals }),
             }
+        }
+        if load.atomic && !refused.is_empty() {
+            // The target has changed since preflight; what is all or none does not go now.
+            hold_all(&mut refused, &rows);
+            operations.clear();
         }
         drop(rows);
         let history = if attempt > 1 { History::InDoubt } else { History::New };
@@ -127,11 +134,18 @@ impl Pipeline {
             severity: Severity::Fine,
         };
         if !operations.is_empty() {
-            let report = self.dynamics.send(&operations, shape, history, &waiting).await?;
-            for (index, outcome) in places.iter().zip(report.outcomes) {
-                match outcome {
-                    Outcome::Written => heard.written += 1,
-                    Outcome::Refused(refusal) => {
+            let report = match self.dynamics.send(&operations, shape, history, &waiting).await {
+                Err(fault @ SendFault::TooLarge { .. }) => too_large(operations.len(), &fault),
+                report => report?,
+            };
+            for (at, ((index, _), outcome)) in places.iter().zip(report.outcomes).enumerate() {
+                match (outcome, report.culprit) {
+                    (Outcome::Written, _) => heard.written += 1,
+                    (Outcome::Refused(_), Some(culprit)) if culprit != at => {
+                        let refusals = vec![held_back(places[culprit].1)];
+                        heard.refused.push(RefusedRow { index: *index, refusals });
+                    }
+                    (Outcome::Refused(refusal), _) => {
                         heard.refused.push(RefusedRow { index: *index, refusals: vec![refusal] });
                     }
                 }
@@ -154,5 +168,23 @@ impl Pipeline {
         heard.heard_at = (self.now)();
         tracing::debug!(job = %job, batch = number, rows = heard.written, refused = heard.refused.len(), ms = heard.took_ms, "batch heard");
         Ok(heard)
+    }
+}
+
+/// One transaction that no request can hold, as the refusal of each of its rows: all or none is none.
+fn too_large(rows: usize, fault: &SendFault) -> SendReport {
+    let refusal = Refusal {
+        column: None,
+        error: fault.to_string(),
+        cause: "nothing is wrong with this row, but all rows together are more than one transaction can take"
+            .to_owned(),
+        advice: "split the workbook, or take `atomic` out of its sidecar".to_owned(),
+    };
+    SendReport {
+        outcomes: vec![Outcome::Refused(refusal); rows],
+        attempts: 0,
+        took: std::time::Duration::ZERO,
+        culprit: None,
+        trouble: None,
     }
 }

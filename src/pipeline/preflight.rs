@@ -150,22 +150,24 @@ impl Pipeline {
 }
 
 /// `atomic` is all rows or none: one that may not leave holds all others back.
-fn hold_all(refused: &mut Vec<RefusedRow>, rows: &[StagedRow]) {
+pub(super) fn hold_all(refused: &mut Vec<RefusedRow>, rows: &[StagedRow]) {
     let first = rows[refused[0].index as usize].number;
-    let held = |index: u32| RefusedRow {
-        index,
-        refusals: vec![Refusal {
-            column: None,
-            error: format!("held back: the load is atomic and row {first} was refused"),
-            cause: format!(
-                "nothing is wrong with this row, but all rows go together and row {first} was refused"
-            ),
-            advice: format!("mend row {first}, leave this row as it is"),
-        }],
-    };
+    let held = |index: u32| RefusedRow { index, refusals: vec![held_back(first)] };
     let known: std::collections::HashSet<u32> = refused.iter().map(|row| row.index).collect();
     refused.extend((0..rows.len() as u32).filter(|index| !known.contains(index)).map(held));
     refused.sort_by_key(|row| row.index);
+}
+
+/// Why a good row of an atomic load stays: another one, of this number, was refused.
+pub(super) fn held_back(first: u32) -> Refusal {
+    Refusal {
+        column: None,
+        error: format!("held back: the load is atomic and row {first} was refused"),
+        cause: format!(
+            "nothing is wrong with this row, but all rows go together and row {first} was refused"
+        ),
+        advice: format!("mend row {first}, leave this row as it is"),
+    }
 }
 
 /// Finds rows of one load that name the same record: the first goes, the others come back.

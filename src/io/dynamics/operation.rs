@@ -79,6 +79,8 @@ pub struct SendReport {
     pub attempts: u32,
     /// From the first byte sent to the last heard, pauses included.
     pub took: Duration,
+    /// The operation for whose sake a whole change set was refused, where the target named it.
+    pub culprit: Option<usize>,
     /// The gravest thing that happened, for the log; `None` when everything went through at once.
     pub trouble: Option<Trouble>,
 }

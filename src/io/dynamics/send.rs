@@ -53,6 +53,7 @@ impl Dynamics {
             queue: groups(operations, shape, wire.limits().batch_bytes_max)?,
             patience: Patience::new(wire.limits()),
             attempts: 0,
+            culprit: None,
             trouble: None,
         };
         while let Some(group) = sending.queue.pop_front() {
@@ -65,6 +66,7 @@ impl Dynamics {
                 .collect(),
             attempts: sending.attempts,
             took: start.elapsed(),
+            culprit: sending.culprit,
             trouble: sending.trouble,
         })
     }
@@ -121,6 +123,7 @@ struct Sending<'a> {
     queue: VecDeque<Vec<usize>>,
     patience: Patience<'a>,
     attempts: u32,
+    culprit: Option<usize>,
     trouble: Option<Trouble>,
 }
 

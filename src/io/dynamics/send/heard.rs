@@ -222,6 +222,7 @@ impl Sending<'_> {
 
     /// Refuses a whole change set for the sake of one row.
     fn refuse_all(&mut self, group: &[usize], culprit: Option<usize>, verdict: &Verdict) {
+        self.culprit = culprit;
         for index in group.iter().copied() {
             if culprit == Some(index) {
                 self.answer_no(index, verdict);
