@@ -34,7 +34,7 @@ impl Pipeline {
     pub async fn migrate(&self, job: &mut Job, part: u16) -> Result<Event, Halt> {
         let load = job.record.loads[usize::from(part)].clone();
         let staged = job.staged(part);
-        let (_, plan) = self.plan(&load, &staged.columns).await?;
+        let (_, plan) = self.plan_of(job, part, &staged).await?;
         let plan = Arc::new(plan);
         let mut batches = self.batches(job, part, &staged).await?;
         let mut flying: JoinSet<Result<BatchHeard, Halt>> = JoinSet::new();

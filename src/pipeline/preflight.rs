@@ -13,7 +13,7 @@ use crate::domain::refusal::{Refusal, RefusedRow};
 use crate::domain::row::{StagedColumn, StagedRow};
 use crate::domain::settings::{LoadSettings, Mode};
 use crate::domain::value::Value;
-use crate::io::delta::RowReader;
+use crate::io::delta::{ReceiptsOf, RowReader};
 use crate::io::dynamics::RowPlan;
 
 /// Operations in one change set. Dataverse refuses more. Source: `dynamics.md` §3.1.
@@ -99,7 +99,7 @@ impl Pipeline {
     pub async fn preflight(&self, job: &mut Job, part: u16) -> Result<Event, Halt> {
         let load = job.record.loads[usize::from(part)].clone();
         let staged = job.staged(part);
-        let (entity, plan) = self.plan(&load, &staged.columns).await?;
+        let (entity, plan) = self.plan_of(job, part, &staged).await?;
         let mut keys = KeysSeen::new(&entity, &plan, &load, &staged.columns);
         self.note(job, part, Event::PreflightBegun)?;
         let mut batches = self.batches(job, part, &staged).await?;
@@ -129,6 +129,27 @@ impl Pipeline {
         }
         tracing::info!(job = %job.record.job, table = %load.table_name, rows = staged.rows, refused = refused_rows, "preflight done");
         Ok(Event::Preflighted { batches: count, refused: refused_rows })
+    }
+
+    /// How the rows of a part become operations; rows that were written before keep their records.
+    pub(super) async fn plan_of(
+        &self,
+        job: &Job,
+        part: u16,
+        staged: &Staged,
+    ) -> Result<(std::sync::Arc<Entity>, RowPlan), Halt> {
+        let load = &job.record.loads[usize::from(part)];
+        let (entity, mut plan) = self.plan(load, &staged.columns).await?;
+        // Rows that are merely appended are new and have no receipts.
+        if load.overwrite || job.record.heals.is_some() {
+            let mut receipts = self.lake.receipts(ReceiptsOf::Table(&load.table_name)).await?;
+            while let Some(written) = receipts.next().await? {
+                plan.keep_records(
+                    written.iter().map(|receipt| (receipt.row_id, receipt.target_key.as_str())),
+                );
+            }
+        }
+        Ok((entity, plan))
     }
 
     /// How rows of these columns become operations on the load's entity.

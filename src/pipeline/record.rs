@@ -25,7 +25,7 @@ impl Pipeline {
         let (record, load) = (&job.record, &job.record.loads[usize::from(part)]);
         let staged = job.staged(part);
         let txn = job.txn(part);
-        let (entity, plan) = self.plan(load, &staged.columns).await?;
+        let (entity, plan) = self.plan_of(job, part, &staged).await?;
         let table_columns = self.lake.rows(&load.table_name, staged.version, None).await?.columns().to_vec();
         let leaving = Leaving::Rows(self.leaving_quarantine(job, part, &staged).await?);
         let mut quarantine = opened(

@@ -184,6 +184,9 @@ impl RowPlan {
     /// What stands between the parentheses of the record's address, encoded and as people read it.
     fn predicate(&self, target: &str, row: &StagedRow, cells: &[Conformed]) -> (String, String) {
         let id = |id: Uuid| (id.hyphenated().to_string(), id.hyphenated().to_string());
+        if let Some(record) = self.records.get(&row.id) {
+            return id(*record);
+        }
         match &self.naming {
             Naming::Row => id(row.id.0),
             Naming::PrimaryId(at) => {

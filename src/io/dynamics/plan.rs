@@ -2,16 +2,18 @@
 
 mod drawing;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use jiff::tz::TimeZone;
+use uuid::Uuid;
 
 use self::drawing::{Drawing, find, names};
 use super::Dynamics;
 use super::fault::{PlanFault, TargetFault};
 use super::lookup::LookupCache;
 use crate::domain::entity::{Attribute, AttributeKind, Entity, LookupTarget};
-use crate::domain::row::StagedColumn;
+use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::settings::{BlankRule, LoadSettings, Mode};
 use crate::domain::table::column_identifier;
 
@@ -29,6 +31,8 @@ pub struct RowPlan {
     /// Columns of the staged table, planned or not.
     pub(super) width: usize,
     pub(super) cache: Mutex<LookupCache>,
+    /// Records of rows that were written before under another name than this plan gives them.
+    pub(super) records: HashMap<RowId, Uuid>,
     notes: Vec<String>,
 }
 
@@ -100,6 +104,27 @@ impl RowPlan {
         &self.columns
     }
 
+    /// Lets rows that were written before keep their records, whatever this plan would call them: an `overwrite` may
+    /// bring a key, or drop it, and is to find the records all the same.
+    ///
+    /// `written` are the rows' receipts: row, and [`super::Operation::target_key`]. Where rows name their records by
+    /// a key of the target's own, these decide and nothing is kept.
+    pub fn keep_records<'a>(&mut self, written: impl IntoIterator<Item = (RowId, &'a str)>) {
+        if !matches!(self.naming, Naming::Row | Naming::Derived(_)) {
+            return;
+        }
+        for (row, target_key) in written {
+            match Uuid::try_parse(target_key) {
+                Ok(record) if self.naming != Naming::Row || record != row.0 => {
+                    self.records.insert(row, record);
+                }
+                _ => {
+                    self.records.remove(&row);
+                }
+            }
+        }
+    }
+
     /// What the operator and the sender should know although nothing is wrong, in sentences.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -143,6 +168,7 @@ impl Dynamics {
                 naming,
                 width: columns.len(),
                 cache: Mutex::default(),
+                records: HashMap::new(),
                 notes,
             }),
             _ => Err(PlanFault::Problems { problems }),
