@@ -10,4 +10,8 @@ mod tidy;
 #[macro_use]
 mod world;
 
+mod service;
+
 mod journey;
+
+mod settings;

@@ -10,6 +10,9 @@ use ddu::sandbox::{Sandbox, SandboxOptions};
 use rust_xlsxwriter::Workbook;
 use serde_json::{Value, json};
 
+/// The environment variable in which every started program finds a client secret.
+pub const SECRET_VARIABLE: &str = "DDU_TEST_SECRET";
+
 /// A folder with everything that one test needs. Removed with the value.
 pub struct World {
     dir: tempfile::TempDir,
@@ -84,6 +87,7 @@ impl World {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ddu"));
         command.args(arguments).arg("--config").arg(self.config()).current_dir(self.path());
+        command.env(SECRET_VARIABLE, "rehearsal");
         command.stdin(Stdio::null()).env_remove("DDU_LOG").env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
         command
     }
@@ -174,6 +178,48 @@ impl World {
     pub fn target(&self, entity_set: &str) -> Vec<Value> {
         let store = self.path().join("sandbox/sandbox.sqlite");
         target_rows(&store, entity_set)
+    }
+
+    /// The lines of the migration log about a table, `ddu log --json`.
+    pub fn log_of(&self, table: &str) -> Vec<Value> {
+        self.json_lines(&["log", "--table", table, "--json"])
+    }
+
+    /// What `ddu status --json` of a running daemon says that a dropped file waits for; empty where it is not listed.
+    pub fn waiting_for(&self, file: &str) -> String {
+        let status = self.status();
+        let found = status["dropbox"].as_array().unwrap().iter().find(|entry| entry["file"] == file);
+        found.map_or(String::new(), |entry| {
+            format!("{}: {}", entry["state"].as_str().unwrap(), entry["waiting_for"].as_str().unwrap_or(""))
+        })
+    }
+
+    /// The columns of a Delta table with their types, as its own log has them.
+    pub fn delta_columns(&self, database: &str, table: &str) -> Vec<(String, String)> {
+        let metadata = self.delta_actions(database, table);
+        let metadata = metadata.iter().rev().find_map(|action| action.get("metaData")).unwrap();
+        let schema: Value = serde_json::from_str(metadata["schemaString"].as_str().unwrap()).unwrap();
+        let column = |field: &Value| {
+            (field["name"].as_str().unwrap().to_owned(), field["type"].as_str().unwrap().to_owned())
+        };
+        schema["fields"].as_array().unwrap().iter().map(column).collect()
+    }
+
+    /// Every action in a Delta table's log, oldest first, each with the `version` that it came in.
+    pub fn delta_actions(&self, database: &str, table: &str) -> Vec<Value> {
+        let log = self.path().join("lakehouse").join(database).join(table).join("_delta_log");
+        let mut actions = Vec::new();
+        for path in files_in(&log) {
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let version: u64 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+                for line in std::fs::read_to_string(&path).unwrap().lines() {
+                    let mut action: Value = serde_json::from_str(line).unwrap();
+                    action["version"] = json!(version);
+                    actions.push(action);
+                }
+            }
+        }
+        actions
     }
 
     /// Workbooks in `returned/`, by name.
