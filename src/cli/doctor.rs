@@ -82,8 +82,8 @@ async fn look_around(settings: &Settings) -> Vec<Finding> {
         },
         Err(error) => Finding::bad("lakehouse", format!("{:#}", anyhow::Error::from(error))),
     });
-    if !settings.lakehouse.contains("://") {
-        findings.extend(free_space("lakehouse disk", Path::new(&settings.lakehouse)));
+    if let Some(folder) = settings.lakehouse_dir() {
+        findings.extend(free_space("lakehouse disk", folder));
     }
     findings.push(target(settings).await);
     findings
@@ -120,6 +120,7 @@ fn dropbox(spool: &Spool) -> Vec<Finding> {
         Watching::PollingOnly(why) => {
             Finding::bad("dropbox events", format!("{why}; until then files are found by polling"))
         }
+        Watching::Gone => Finding::bad("dropbox events", "the dropbox went away meanwhile"),
     });
     findings.push(match spool.holder() {
         Some(holder) => Finding::good("daemon", format!("{holder} works on this dropbox")),
@@ -131,8 +132,7 @@ fn dropbox(spool: &Spool) -> Vec<Finding> {
 
 fn free_space(what: &'static str, folder: &Path) -> Option<Finding> {
     let exists = folder.ancestors().find(|dir| dir.exists())?;
-    let stat = rustix::fs::statvfs(exists).ok()?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let free = crate::io::durable::free_bytes(exists)?;
     let text = format!("{} MB free", free / 1_000_000);
     Some(if free >= FREE_BYTES_MIN {
         Finding::good(what, text)

@@ -130,7 +130,7 @@ fn code_of(end: RunEnd, plan: &RunPlan) -> u8 {
     let left_open = end.halted > 0 && plan.until == Until::Archived && plan.table.is_none();
     if plan.stay {
         ALL_WRITTEN
-    } else if left_open {
+    } else if left_open || end.stopped {
         FAILED
     } else if end.returned > 0 || end.held > 0 {
         ROWS_LEFT
@@ -140,12 +140,19 @@ fn code_of(end: RunEnd, plan: &RunPlan) -> u8 {
 }
 
 fn tell_end(end: RunEnd) {
-    let RunEnd { written, returned, staged, halted, held } = end;
+    let RunEnd { written, returned, staged, halted, held, stopped } = end;
     let parts = [
         (written, "workbooks done"),
         (staged, "workbooks staged; `ddu migrate` goes on with them"),
         (returned, "workbooks with rows to fix, see the folder returned/"),
-        (halted, "jobs that wait for something; `ddu status` says for what"),
+        (
+            halted,
+            if stopped {
+                "jobs left, which the next run goes on with"
+            } else {
+                "jobs that wait for something; `ddu status` says for what"
+            },
+        ),
         (held, "files that are held; `ddu status` and the folder status/ say why"),
     ];
     let told: Vec<String> =

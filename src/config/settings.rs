@@ -84,6 +84,11 @@ impl Settings {
         first_of(&SETTINGS_FILES.map(Path::new))
     }
 
+    /// The lakehouse as a folder, where it is one.
+    pub fn lakehouse_dir(&self) -> Option<&Path> {
+        (!self.lakehouse.contains("://")).then(|| Path::new(&self.lakehouse))
+    }
+
     /// Reads and checks a configuration.
     ///
     /// # Errors

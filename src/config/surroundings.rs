@@ -20,7 +20,7 @@ impl Settings {
     /// Looks at the folders and the secret that these settings name; changes nothing, connects to nothing.
     pub fn look_around(&self) -> Surroundings {
         let mut found = Surroundings::default();
-        let lakehouse = (!self.lakehouse.contains("://")).then(|| Path::new(&self.lakehouse));
+        let lakehouse = self.lakehouse_dir();
         let store = match &self.target {
             Target::Sandbox(sandbox) => Some(sandbox.store.as_path()),
             Target::Dataverse(_) | Target::Finops(_) => None,

@@ -52,7 +52,7 @@ pub async fn assemble(
         reader,
         now,
         stop: CancellationToken::new(),
-        observe: Arc::new(|_, _| ()),
+        observe: Arc::new(|_| ()),
     };
     Ok(Assembly { pipeline, target })
 }

@@ -65,14 +65,12 @@ pub enum Place {
 }
 
 /// Measurements that the status report does not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ages {
     /// Since the oldest unfinished job was claimed; zero without one.
     pub oldest_job: Duration,
     /// Since the oldest unclaimed file was first seen; zero without one.
     pub oldest_file: Duration,
-    /// Since the run loop last turned.
-    pub loop_silent: Duration,
 }
 
 impl Metrics {
@@ -238,7 +236,11 @@ impl Metrics {
     pub fn ages(&self, ages: Ages) {
         self.oldest_job_seconds.set(ages.oldest_job.as_secs_f64());
         self.oldest_file_seconds.set(ages.oldest_file.as_secs_f64());
-        self.loop_silent_seconds.set(ages.loop_silent.as_secs_f64());
+    }
+
+    /// Time since the run loop last turned.
+    pub fn loop_silent(&self, time: Duration) {
+        self.loop_silent_seconds.set(time.as_secs_f64());
     }
 
     /// Sets every gauge that the status report knows, so that page, `ddu status` and metrics agree.

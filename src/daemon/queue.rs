@@ -4,75 +4,121 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
-use crate::domain::job::JobSeq;
-use crate::pipeline::claim::Job;
+use crate::domain::job::{JobId, JobSeq};
+use crate::io::spool::job_dir::JobRecord;
 
 /// Jobs that may be open at once; further workbooks wait in the dropbox, where the status shows them.
 pub const JOBS_OPEN_MAX: usize = 256;
 
 /// The open jobs: those that wait for their turn, and the tables and entities of those that are worked on.
+///
+/// It holds what their claims decided and no more; how far they came is in their journals.
 #[derive(Default)]
 pub struct Queue {
-    waiting: BTreeMap<(i64, JobSeq), (Job, Option<Instant>)>,
-    working: HashMap<JobSeq, Option<i64>>,
-    busy: HashSet<String>,
+    waiting: BTreeMap<JobSeq, Resting>,
+    working: HashMap<JobSeq, Working>,
+}
+
+struct Resting {
+    record: JobRecord,
+    not_before: Option<Instant>,
+}
+
+struct Working {
+    job: JobId,
+    needs: HashSet<String>,
+    order: Option<i64>,
+    claimed_at: jiff::Timestamp,
 }
 
 impl Queue {
     /// Adds a job, to be worked on not before `not_before`.
-    pub fn add(&mut self, job: Job, not_before: Option<Instant>) {
-        self.waiting.insert((order(&job).unwrap_or(0), job.record.seq), (job, not_before));
+    pub fn add(&mut self, record: JobRecord, not_before: Option<Instant>) {
+        self.waiting.insert(record.seq, Resting { record, not_before });
     }
 
-    /// Takes the next job whose tables and entities no earlier job has, while fewer than `at_once` are worked on.
-    pub fn next(&mut self, now: Instant, at_once: usize) -> Option<Job> {
+    /// Takes the next job whose tables and entities no job before it has, while fewer than `at_once` are worked on.
+    pub fn next(&mut self, now: Instant, at_once: usize) -> Option<JobRecord> {
         if self.working.len() >= at_once {
             return None;
         }
-        let mut first_order = self.working.values().flatten().min().copied();
-        let mut ahead = self.busy.clone();
+        let mut first_order = self.working.values().filter_map(|working| working.order).min();
+        let mut ahead: HashSet<String> =
+            self.working.values().flat_map(|working| working.needs.iter().cloned()).collect();
         let mut next = None;
-        for (at, (job, not_before)) in &self.waiting {
-            let needs = needs(job);
-            let in_order = order(job).is_none_or(|own| first_order.is_none_or(|first| own <= first));
-            let free = in_order && needs.iter().all(|need| !ahead.contains(need));
+        for (order, seq) in self.in_turn() {
+            let Resting { record, not_before } = &self.waiting[&seq];
+            let needs = needs(record);
+            let ordered = own_order(record).map(|_| order);
+            let in_order = ordered.is_none_or(|own| first_order.is_none_or(|first| own <= first));
+            let free = in_order && needs.is_disjoint(&ahead);
             if free && not_before.is_none_or(|not_before| not_before <= now) {
-                next = Some(*at);
+                next = Some((seq, ordered));
                 break;
             }
             // A job that rests keeps its place: later rows of its tables stay behind it.
             ahead.extend(needs);
-            first_order = order(job).into_iter().chain(first_order).min();
+            first_order = ordered.into_iter().chain(first_order).min();
         }
-        let (job, _) = self.waiting.remove(&next?)?;
-        self.busy.extend(needs(&job));
-        self.working.insert(job.record.seq, order(&job));
-        Some(job)
+        let (seq, order) = next?;
+        let Resting { record, .. } = self.waiting.remove(&seq)?;
+        let working =
+            Working { job: record.job.clone(), needs: needs(&record), order, claimed_at: record.claimed_at };
+        self.working.insert(seq, working);
+        Some(record)
+    }
+
+    /// The waiting jobs in the order in which they are looked at: by `order`, then by claim.
+    ///
+    /// Jobs of one table go in the order of their claims whatever their `order`, because the table takes transactions
+    /// of rising numbers only; so a job goes as early as the earliest of the later ones that it is in the way of.
+    fn in_turn(&self) -> Vec<(i64, JobSeq)> {
+        let mut first_of: HashMap<&str, i64> = HashMap::new();
+        let mut turns: Vec<(i64, JobSeq)> = Vec::with_capacity(self.waiting.len());
+        for (seq, resting) in self.waiting.iter().rev() {
+            let tables = || resting.record.loads.iter().map(|load| load.table_name.as_str());
+            let later = tables().filter_map(|table| first_of.get(table)).min().copied();
+            let own = own_order(&resting.record).unwrap_or(0);
+            let order = later.map_or(own, |later| later.min(own));
+            first_of.extend(tables().map(|table| (table, order)));
+            turns.push((order, *seq));
+        }
+        turns.sort_unstable();
+        turns
     }
 
     /// Gives back what a job held, when it is done or rests.
-    pub fn release(&mut self, job: &Job) {
-        self.working.remove(&job.record.seq);
-        for need in needs(job) {
-            self.busy.remove(&need);
-        }
+    pub fn release(&mut self, record: &JobRecord) {
+        self.working.remove(&record.seq);
     }
 
     /// Lets every resting job try again at once.
     pub fn wake_all(&mut self) {
-        for (_, not_before) in self.waiting.values_mut() {
-            *not_before = None;
+        for resting in self.waiting.values_mut() {
+            resting.not_before = None;
         }
     }
 
-    /// The next moment at which a resting job wants to try again.
-    pub fn next_wake(&self) -> Option<Instant> {
-        self.waiting.values().filter_map(|(_, not_before)| *not_before).min()
+    /// The next moment at which a resting job will be free to try again; one whose moment is past waits for another job.
+    pub fn next_wake(&self, now: Instant) -> Option<Instant> {
+        self.waiting.values().filter_map(|resting| resting.not_before).filter(|at| *at > now).min()
     }
 
     /// Jobs that are not worked on right now.
-    pub fn waiting(&self) -> impl Iterator<Item = &Job> {
-        self.waiting.values().map(|(job, _)| job)
+    pub fn waiting(&self) -> impl Iterator<Item = &JobRecord> {
+        self.waiting.values().map(|resting| &resting.record)
+    }
+
+    /// Whether the job is open.
+    pub fn holds(&self, job: &JobId) -> bool {
+        self.waiting().any(|record| record.job == *job)
+            || self.working.values().any(|working| working.job == *job)
+    }
+
+    /// When the oldest open job was claimed.
+    pub fn oldest(&self) -> Option<jiff::Timestamp> {
+        let working = self.working.values().map(|working| working.claimed_at);
+        self.waiting().map(|record| record.claimed_at).chain(working).min()
     }
 
     /// Jobs open in all.
@@ -87,16 +133,110 @@ impl Queue {
 }
 
 /// The job's place among waiting ones, where its settings name one.
-fn order(job: &Job) -> Option<i64> {
-    job.record.loads.iter().filter_map(|load| load.order).min()
+fn own_order(record: &JobRecord) -> Option<i64> {
+    record.loads.iter().filter_map(|load| load.order).min()
 }
 
 /// What a job must have to itself: its tables, and its entities by the name that the sender used.
-fn needs(job: &Job) -> Vec<String> {
-    let loads = job.record.loads.iter();
+fn needs(record: &JobRecord) -> HashSet<String> {
+    let loads = record.loads.iter();
     loads
         .flat_map(|load| {
             [format!("table {}", load.table_name), format!("entity {}", load.target_entity.to_lowercase())]
         })
         .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{Settings, default_loads};
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// A job of one table, which is its entity too, with this number and `order`.
+    fn job(seq: u64, table: &str, order: Option<i64>) -> JobRecord {
+        let settings =
+            Settings::parse(Path::new("/c.json"), br#"{"dropbox": "d", "lakehouse": "l"}"#).unwrap();
+        let mut loads = default_loads(&format!("{table}.xlsx"), &settings).unwrap();
+        loads[0].order = order;
+        let at = jiff::Timestamp::from_second(i64::try_from(seq).unwrap()).unwrap();
+        JobRecord {
+            job: JobId::new(at, &[1; 32]),
+            seq: JobSeq(seq),
+            claimed_at: at,
+            workbook: format!("{table}.xlsx"),
+            workbook_bytes: None,
+            sha256: String::new(),
+            bytes: 0,
+            target: String::new(),
+            database: String::new(),
+            loads,
+            sidecar: None,
+            heals: None,
+        }
+    }
+
+    fn queue(jobs: &[(u64, &str, Option<i64>)]) -> Queue {
+        let mut queue = Queue::default();
+        for (seq, table, order) in jobs {
+            queue.add(job(*seq, table, *order), None);
+        }
+        queue
+    }
+
+    /// The numbers of the jobs in the order in which they go when one is worked on at a time.
+    fn one_by_one(mut queue: Queue) -> Vec<u64> {
+        let mut turns = Vec::new();
+        while let Some(record) = queue.next(Instant::now(), 1) {
+            queue.release(&record);
+            turns.push(record.seq.0);
+        }
+        turns
+    }
+
+    #[test]
+    fn a_job_that_rests_keeps_its_tables_place_and_holds_up_nobody_else() {
+        let mut queue = queue(&[(2, "a", None), (3, "b", None)]);
+        let now = Instant::now();
+        queue.add(job(1, "a", None), Some(now + Duration::from_secs(30)));
+        assert_eq!(queue.next(now, 4).unwrap().seq.0, 3);
+        assert!(queue.next(now, 4).is_none(), "the later job of the table went first");
+        assert_eq!(queue.next(now + Duration::from_secs(30), 4).unwrap().seq.0, 1);
+        assert!(queue.next(now + Duration::from_secs(60), 4).is_none(), "two jobs of one table at once");
+    }
+
+    #[test]
+    fn a_moment_that_is_past_wakes_nobody() {
+        // All places are taken, and a resting job's time has come: the loop must not turn on the spot until a place is free.
+        let mut queue = queue(&[(1, "a", None)]);
+        let now = Instant::now();
+        queue.next(now, 1).unwrap();
+        queue.add(job(2, "b", None), Some(now));
+        assert!(queue.next(now, 1).is_none());
+        assert_eq!(queue.next_wake(now), None);
+        queue.add(job(3, "c", None), Some(now + Duration::from_secs(1)));
+        assert_eq!(queue.next_wake(now), Some(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn an_order_is_kept_across_tables_and_the_claims_order_within_one() {
+        assert_eq!(one_by_one(queue(&[(1, "a", Some(2)), (2, "b", Some(1)), (3, "c", None)])), [3, 2, 1]);
+        // Job 3 should go first, and job 1 of its table before it.
+        let jobs = [(1, "a", Some(9)), (2, "b", Some(5)), (3, "a", Some(1))];
+        assert_eq!(one_by_one(queue(&jobs)), [1, 3, 2]);
+    }
+
+    #[test]
+    fn a_higher_order_waits_until_the_lower_one_is_done() {
+        let mut queue = queue(&[(1, "a", Some(1)), (2, "b", Some(2)), (3, "c", None)]);
+        let now = Instant::now();
+        let first = queue.next(now, 4).unwrap();
+        let second = queue.next(now, 4).unwrap();
+        assert_eq!([first.seq.0, second.seq.0], [3, 1]);
+        assert!(queue.next(now, 4).is_none());
+        queue.release(&second);
+        assert_eq!(queue.next(now, 4).unwrap().seq.0, 2);
+    }
 }

@@ -173,6 +173,12 @@ pub fn remove_dir_all(dir: &Path) -> Result<(), DiskError> {
     }
 }
 
+/// Bytes that may still be written at a place; `None` where the system does not tell.
+pub fn free_bytes(place: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(place).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Opens a file for appending lines; a file made by this call is durable in its directory.
 ///
 /// # Errors

@@ -22,6 +22,8 @@ pub enum Watching {
     Events,
     /// Only the periodic look; the reason is for the operator.
     PollingOnly(String),
+    /// There is no such folder now.
+    Gone,
 }
 
 impl FolderWatch {
@@ -42,6 +44,9 @@ impl FolderWatch {
     fn arm(&mut self) -> Watching {
         self.watcher = None;
         self.identity = identity(&self.folder);
+        if self.identity.is_none() {
+            return Watching::Gone;
+        }
         let wake = Arc::clone(&self.wake);
         let handler = move |event: notify::Result<notify::Event>| {
             // Our own reads cause Access events; to wake for them would be an endless loop.
@@ -100,6 +105,8 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(20), wake.notified()).await.unwrap();
         assert_eq!(watch.check(), None);
         std::fs::rename(&folder, dir.path().join("old")).unwrap();
+        assert_eq!(watch.check(), Some(Watching::Gone));
+        assert_eq!(watch.check(), None);
         std::fs::create_dir(&folder).unwrap();
         assert_eq!(watch.check(), Some(Watching::Events));
         std::fs::write(folder.join("b.xlsx"), b"x").unwrap();

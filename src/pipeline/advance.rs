@@ -2,11 +2,12 @@
 
 use super::claim::Job;
 use super::report::JobStatus;
-use super::{Halt, Pipeline};
+use super::{Halt, Pipeline, Seen};
 use crate::domain::job::{JobId, TxnVersion};
 use crate::domain::lifecycle::{Event, SetAsideKind, Staged, State};
 use crate::io::delta::JobTxn;
 use crate::io::dynamics::Waiting;
+use crate::io::spool::job_dir::JobRecord;
 
 /// How far jobs are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +23,12 @@ pub enum Until {
 pub enum Ended {
     /// Every row is in the target.
     Written,
-    /// Some rows are in quarantine, or the workbook went back.
+    /// Some rows are in quarantine, the others in the target.
+    RowsLeft,
+    /// The workbook went back as it was.
     Returned,
+    /// A dry run: everything was checked, nothing was staged.
+    Rehearsed,
     /// The same bytes were loaded before.
     Duplicate,
     /// The rows are staged and wait for `ddu migrate`.
@@ -67,6 +72,17 @@ impl Job {
     }
 }
 
+/// The line about a job that nobody works on; reports read its state from its journal.
+fn at_rest(record: &JobRecord, waiting_for: String) -> JobStatus {
+    JobStatus {
+        job: record.job.clone(),
+        workbook: record.workbook.clone(),
+        table_name: record.loads[0].table_name.clone(),
+        state: State::Claimed { part: 0 }.as_str().to_owned(),
+        waiting_for: Some(waiting_for),
+    }
+}
+
 impl Pipeline {
     /// Takes a job as far as wanted. Each round does what the state asks for and writes down what came of it.
     ///
@@ -101,7 +117,7 @@ impl Pipeline {
     /// Writes an event into the job's journal; once it is on the disk, whoever counts events hears of it.
     pub(super) fn note(&self, job: &mut Job, part: u16, event: Event) -> Result<(), Halt> {
         job.journal.append((self.now)(), &event)?;
-        (self.observe)(&job.record.loads[usize::from(part)].table_name, &event);
+        (self.observe)(Seen::Event(&job.record.loads[usize::from(part)].table_name, &event));
         Ok(())
     }
 
@@ -124,20 +140,21 @@ impl Pipeline {
         self.board.show_job(job.status(None), (self.now)(), &text);
     }
 
-    /// Shows that a job found at the start is taken up again.
-    pub fn show_turn(&self, job: &Job) {
-        self.board.show_turn(job.status(Some("its turn".to_owned())), (self.now)());
+    /// Shows that a job waits for its turn: fresh from the dropbox, or found at the start.
+    pub fn show_turn(&self, record: &JobRecord) {
+        self.board.show_turn(at_rest(record, "its turn".to_owned()), (self.now)());
     }
 
     /// Shows what a job waits for.
-    pub fn show_halt(&self, job: &Job, halt: &Halt) {
+    pub fn show_halt(&self, record: &JobRecord, halt: &Halt) {
         let waiting_for = halt.waiting_for();
         let text = format!("waiting for {waiting_for}");
-        self.board.show_job(job.status(Some(waiting_for)), (self.now)(), &text);
+        self.board.show_job(at_rest(record, waiting_for), (self.now)(), &text);
     }
 
     /// Shows that a batch of the job waits for the target.
     pub(super) fn show_waiting(&self, job: &JobId, waiting: &Waiting) {
+        (self.observe)(Seen::Waiting(waiting));
         let until = (self.now)() + waiting.pause;
         tracing::info!(job = %job, %until, reason = waiting.reason, "waiting for the target");
         let text = format!("Dynamics until {}: {}", until.strftime("%H:%M:%S UTC"), waiting.reason);
@@ -154,7 +171,7 @@ impl Pipeline {
                     job.journal.given_back().unwrap_or("")
                 ),
             ),
-            Some((SetAsideKind::Rehearsed, reason)) => (Ended::Written, format!("checked: {reason}")),
+            Some((SetAsideKind::Rehearsed, reason)) => (Ended::Rehearsed, format!("checked: {reason}")),
             None => self.end_of_rows(job),
         };
         self.board.show_end(&job.record.job, &job.record.workbook, (self.now)(), &text);
@@ -195,6 +212,6 @@ impl Pipeline {
             }
             None => {}
         }
-        (if refused_rows == 0 { Ended::Written } else { Ended::Returned }, lines.join("\n"))
+        (if refused_rows == 0 { Ended::Written } else { Ended::RowsLeft }, lines.join("\n"))
     }
 }

@@ -96,7 +96,12 @@ impl Board {
 
     /// Shows that a job waits for its turn, unless more is known of it.
     pub fn show_turn(&self, job: JobStatus, now: Timestamp) {
-        let known = self.inner().jobs.contains_key(&job.job);
+        let known = {
+            let mut inner = self.inner();
+            // From now on the text beside the dropbox is about the job, and its end must not be cleared away.
+            inner.dropbox.retain(|file| file.file != job.workbook);
+            inner.jobs.contains_key(&job.job)
+        };
         if !known {
             self.show_job(job, now, "waiting for its turn");
         }
@@ -118,6 +123,18 @@ impl Board {
         inner.texts.remove(workbook);
         inner.jobs.remove(job);
         self.publish(&inner);
+    }
+
+    /// Takes a job off the board that turned out to be none.
+    pub fn forget(&self, job: &JobId) {
+        let mut inner = self.inner();
+        inner.jobs.remove(job);
+        self.publish(&inner);
+    }
+
+    /// Puts what it shows in the place of what an earlier daemon left.
+    pub fn publish_anew(&self) {
+        self.publish(&self.inner());
     }
 
     fn write(&self, inner: &mut Inner, file: &str, now: Timestamp, text: &str) {

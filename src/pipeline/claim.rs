@@ -28,16 +28,30 @@ pub struct Job {
     pub journal: Journal,
 }
 
+/// What became of a claim.
+#[derive(Debug)]
+pub enum Claim {
+    /// The workbook is a job.
+    Taken(JobRecord),
+    /// The workbook is a job, whose claim [`Pipeline::reclaim`] has to carry to its end; for now something is in the way.
+    Unfinished(JobRecord, Halt),
+    /// The workbook changed since it was looked at, lies in the dropbox and has to settle again.
+    Changed,
+}
+
 impl Pipeline {
-    /// Takes a workbook; `None` when it changed since it was looked at and has to settle again.
+    /// Takes a workbook out of the dropbox.
     ///
     /// # Errors
     /// When the disk refuses or the reader cannot be started; the workbook lies in the dropbox as before.
-    pub async fn claim(&self, ready: &Ready) -> Result<Option<Job>, Halt> {
+    pub async fn claim(&self, ready: &Ready) -> Result<Claim, Halt> {
         let from = self.spool.root().join(&ready.name);
-        let (file, stat) = open_dropped(&from)?;
+        let (file, stat) = match open_dropped(&from) {
+            Err(error) if error.is_missing() => return Ok(Claim::Changed),
+            opened => opened?,
+        };
         if !stat.same_content(&ready.stat) {
-            return Ok(None);
+            return Ok(Claim::Changed);
         }
         let (file, sha256) = on_disk(move || hash(file, &from)).await?;
         let mark = self.returned_mark(ready, file).await?;
@@ -45,8 +59,24 @@ impl Pipeline {
         let dir = self.spool.job_dir(&record.job);
         dir.create(&record)?;
         let from = self.spool.root().join(&ready.name);
-        durable::rename_noreplace(&from, &dir.workbook(&record))?;
-        self.finish_claim(record, dir).await
+        let to = dir.workbook(&record);
+        if let Err(error) = durable::rename_noreplace(&from, &to) {
+            if to.symlink_metadata().is_ok() {
+                return Ok(Claim::Unfinished(record, error.into()));
+            }
+            // Nothing happened; every further try takes a folder of its own, so this one must not stay.
+            durable::remove_dir_all(dir.path())?;
+            return if error.is_missing() && dir.path().parent().is_some_and(Path::is_dir) {
+                Ok(Claim::Changed)
+            } else {
+                Err(error.into())
+            };
+        }
+        match self.finish_claim(record.clone(), dir).await {
+            Ok(Some(job)) => Ok(Claim::Taken(job.record)),
+            Ok(None) => Ok(Claim::Changed),
+            Err(halt) => Ok(Claim::Unfinished(record, halt)),
+        }
     }
 
     /// Carries a claim to its end that a crash may have cut short at any point; `None` when there was none yet.

@@ -38,7 +38,7 @@ use crate::domain::lifecycle::Event;
 use crate::domain::table::TableName;
 use crate::io::delta::{LakeError, Lakehouse};
 use crate::io::durable::DiskError;
-use crate::io::dynamics::{Dynamics, SendFault, TargetFault};
+use crate::io::dynamics::{Dynamics, SendFault, TargetFault, Waiting};
 use crate::io::journal::JournalError;
 use crate::io::returned::ReturnError;
 use crate::io::spool::{Spool, SpoolError};
@@ -71,8 +71,17 @@ pub struct Pipeline {
     pub observe: Observer,
 }
 
-/// Hears of the events of a job's present table.
-pub type Observer = Arc<dyn Fn(&TableName, &Event) + Send + Sync>;
+/// Hears of what jobs do.
+pub type Observer = Arc<dyn Fn(Seen<'_>) + Send + Sync>;
+
+/// What can be heard of a job.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// An event of the job's present table is on the disk.
+    Event(&'a TableName, &'a Event),
+    /// A batch waits before it can be sent.
+    Waiting(&'a Waiting),
+}
 
 /// Why a step did not come to its end. Nothing is lost: the job stays where its journal says, and tries again.
 #[derive(Debug, thiserror::Error)]

@@ -52,6 +52,9 @@ pub struct JobStatus {
     pub waiting_for: Option<String>,
 }
 
+/// The state of a file that waits for a person.
+pub const HELD: &str = "held";
+
 /// One file in the dropbox that was not claimed yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStatus {

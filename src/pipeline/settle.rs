@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
-use super::report::FileStatus;
+use super::report::{FileStatus, HELD};
 use crate::config::{Settings, Sidecar, SidecarFaults, SidecarFile, default_loads, fold_name, parse_sidecar};
 use crate::domain::settings::LoadSettings;
 use crate::io::spool::entry::{Entry, EntryKind, Stat, is_whole};
@@ -96,6 +96,11 @@ enum Found<'a> {
 }
 
 impl Settler {
+    /// When the first of the files that lie in the dropbox was first seen.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.seen.values().map(|sighting| sighting.first).min()
+    }
+
     /// Looks at what lies in the dropbox.
     ///
     /// # Errors
@@ -135,7 +140,7 @@ impl Settler {
                             look.settling = true;
                             standing(&name, "settling", &what)
                         }
-                        Err(Waiting::ForPerson(what)) => standing(&name, "held", &what),
+                        Err(Waiting::ForPerson(what)) => standing(&name, HELD, &what),
                     }
                 }
             };
@@ -360,7 +365,7 @@ fn sidecar_standing(name: &str, sidecars: &[Parsed], entries: &[Entry]) -> Optio
     sidecars.iter().find_map(|parsed| match parsed {
         Parsed::Moving { name: moving, what } if moving == name => Some(standing(name, "settling", what)),
         Parsed::Faulty { name: faulty, faults, .. } if faulty == name => {
-            Some(standing(name, "held", &format!("a correction: {faults}")))
+            Some(standing(name, HELD, &format!("a correction: {faults}")))
         }
         Parsed::Good { origin, file, taken, .. } if origin.file == name => {
             let awaited = |folded: &&String| !present(folded) && !taken.contains(*folded);

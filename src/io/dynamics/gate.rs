@@ -12,6 +12,8 @@ pub struct Waiting {
     pub pause: Duration,
     /// For what: `request limit`, `503 Service Unavailable`.
     pub reason: String,
+    /// Whether the target named the time; otherwise it is our own back-off.
+    pub asked_for: bool,
 }
 
 /// Who is told that a call waits.
@@ -49,7 +51,7 @@ impl Gate {
     pub(super) async fn pass(&self, wait_max: Duration, waiting: OnWaiting<'_>) -> Result<(), Waiting> {
         while let Some(closed) = self.shut() {
             let pause = closed.until.saturating_duration_since(Instant::now());
-            let wait = Waiting { pause, reason: closed.reason };
+            let wait = Waiting { pause, reason: closed.reason, asked_for: true };
             if pause > wait_max {
                 return Err(wait);
             }

@@ -162,7 +162,7 @@ impl Sending<'_> {
             Ok(pause) => {
                 let cause = "the service was busy or broke off; it was tried again".to_owned();
                 self.note(reason.clone(), cause, Severity::Retried);
-                (self.waiting)(Waiting { pause, reason });
+                (self.waiting)(Waiting { pause, reason, asked_for: wait.is_some() });
                 tokio::time::sleep(pause).await;
                 Ok(())
             }

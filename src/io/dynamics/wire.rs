@@ -161,9 +161,9 @@ impl Wire {
         request: &Request<'_>,
         waiting: OnWaiting<'_>,
     ) -> Result<Answer, Stumble> {
-        self.gate.pass(self.limits.wait_max, waiting).await.map_err(|Waiting { pause, reason }| {
-            Stumble::Later { reason, wait: Some(pause), in_doubt: false }
-        })?;
+        self.gate.pass(self.limits.wait_max, waiting).await.map_err(
+            |Waiting { pause, reason, .. }| Stumble::Later { reason, wait: Some(pause), in_doubt: false },
+        )?;
         let bearer = self.token.bearer(None).await?;
         let (answer, wait) = match self.exchange(request, &bearer).await? {
             (answer, _) if answer.status == StatusCode::UNAUTHORIZED.as_u16() && !answer.is_multipart() => {

@@ -1,0 +1,527 @@
+//! The run loop: looks at the dropbox, has workbooks taken and jobs worked on beside it, and never gives a job up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::intake::{Intake, Taken};
+use super::metrics::{Ages, Metrics, Place};
+use super::queue::{JOBS_OPEN_MAX, Queue};
+use super::run::{RunEnd, RunPlan};
+use super::signals::{Wish, Wishes};
+use super::systemd::{Pulse, ServiceManager};
+use crate::config::Settings;
+use crate::domain::job::JobId;
+use crate::io::spool::job_dir::JobRecord;
+use crate::io::spool::{SpoolError, SpoolLock};
+use crate::io::watch::{FolderWatch, Watching};
+use crate::pipeline::advance::{Ended, Until};
+use crate::pipeline::claim::Claim;
+use crate::pipeline::report::HELD;
+use crate::pipeline::settle::Settler;
+use crate::pipeline::{Halt, Pipeline};
+
+/// The longest that the loop sleeps, whatever `poll_ms` says: the watchdog's and the metrics' pulse.
+const SLEEP_MAX: Duration = Duration::from_secs(10);
+/// Pause between two rounds of upkeep of the tables. Each is cheap where nothing is due.
+const UPKEEP_PAUSE: Duration = Duration::from_mins(10);
+/// How long upkeep waits at most for a moment without work.
+const UPKEEP_PATIENCE: Duration = Duration::from_hours(1);
+/// Pause between looks while a file settles; with it a file is taken soon after its quiet period ends.
+const SETTLING_LOOK: Duration = Duration::from_millis(200);
+/// Pause between looks at least: a file that is being copied in causes thousands of events a second.
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The loop of one run.
+pub struct RunLoop {
+    pipeline: Pipeline,
+    plan: RunPlan,
+    /// `None` only while the dropbox is gone or not yet ours again.
+    lock: Option<SpoolLock>,
+    systemd: ServiceManager,
+    metrics: Arc<Metrics>,
+    settler: Settler,
+    intake: Intake,
+    queue: Queue,
+    working: JoinSet<Worked>,
+    upkeep: JoinSet<()>,
+    upkeep_at: Instant,
+    looks: Looks,
+    drain_until: Option<Instant>,
+    end: RunEnd,
+    /// Jobs whose folders do not read.
+    broken: usize,
+    /// What was said last about jobs that rest, so that each reason is logged once.
+    reasons: HashMap<JobId, String>,
+    /// The last word to the service manager.
+    told: String,
+}
+
+/// When to look at the dropbox, and what the last look left to do.
+struct Looks {
+    due: Instant,
+    last: Instant,
+    /// Something waits for time to pass.
+    settling: bool,
+    /// A workbook could be taken but for its turn.
+    more: bool,
+    held: usize,
+    /// The dropbox could not be listed, and that was said.
+    failing: bool,
+}
+
+/// What came of working on a job; no end where its claim had never happened.
+struct Worked {
+    record: JobRecord,
+    result: Result<Option<Ended>, Halt>,
+}
+
+impl RunLoop {
+    /// A loop over a dropbox that is locked for us.
+    pub fn new(
+        pipeline: Pipeline,
+        plan: RunPlan,
+        lock: SpoolLock,
+        systemd: ServiceManager,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let now = Instant::now();
+        RunLoop {
+            pipeline,
+            plan,
+            lock: Some(lock),
+            systemd,
+            metrics,
+            settler: Settler::default(),
+            intake: Intake::new(),
+            queue: Queue::default(),
+            working: JoinSet::new(),
+            upkeep: JoinSet::new(),
+            upkeep_at: now + UPKEEP_PAUSE,
+            looks: Looks { due: now, last: now, settling: false, more: false, held: 0, failing: false },
+            drain_until: None,
+            end: RunEnd::default(),
+            broken: 0,
+            reasons: HashMap::new(),
+            told: String::new(),
+        }
+    }
+
+    /// Puts every job that an earlier run left open back into the queue. One whose folder does not read stays where it
+    /// is, for the operator, and stops nobody.
+    ///
+    /// # Errors
+    /// When the jobs cannot be listed.
+    pub async fn recover(&mut self) -> Result<(), SpoolError> {
+        self.broken = 0;
+        for id in self.pipeline.spool.jobs()? {
+            if self.queue.holds(&id) {
+                continue;
+            }
+            let found = match self.pipeline.spool.job_dir(&id).record() {
+                Ok(Some(record)) => Ok(Some(record)),
+                // A claim that got no further than its folder.
+                Ok(None) => self.pipeline.reclaim(&id).await.map(|_| None),
+                Err(error) => Err(error.into()),
+            };
+            match found {
+                Ok(Some(record)) => {
+                    tracing::info!(job = %id, workbook = record.workbook, "job taken up");
+                    self.pipeline.show_turn(&record);
+                    self.queue.add(record, None);
+                }
+                Ok(None) => {}
+                Err(halt) => {
+                    tracing::error!(job = %id, waiting_for = halt.waiting_for(), "job cannot be taken up; the others go on");
+                    self.broken += 1;
+                }
+            }
+        }
+        self.pipeline.board.publish_anew();
+        Ok(())
+    }
+
+    /// Turns until a signal says otherwise, or, without `stay`, until nothing is left to do.
+    ///
+    /// # Errors
+    /// When a service of the daemon ends, another daemon takes the dropbox, or, without `stay`, it cannot be read.
+    pub async fn turn_until_done(
+        &mut self,
+        wishes: &mut Wishes,
+        pulse: &Pulse,
+        services: &mut JoinSet<anyhow::Result<()>>,
+    ) -> anyhow::Result<RunEnd> {
+        let wake = Arc::new(Notify::new());
+        let (mut watch, watching) = FolderWatch::start(self.pipeline.spool.root(), Arc::clone(&wake));
+        tell_watching(&watching, self.pipeline.spool.root());
+        loop {
+            pulse.beat();
+            if let Some(watching) = watch.check() {
+                tell_watching(&watching, self.pipeline.spool.root());
+                self.lock = None;
+            }
+            if self.drain_until.is_none() {
+                if self.lock.is_none() {
+                    self.move_in().await?;
+                }
+                let now = Instant::now();
+                if self.plan.take && self.looks.due <= now {
+                    self.look(now)?;
+                }
+                self.start_jobs(now);
+            }
+            self.tell();
+            if self.is_done() {
+                return Ok(self.ended());
+            }
+            self.keep_up();
+            let sleep = self.sleep();
+            let may_look = self.drain_until.is_none() && self.looks.due > self.looks.last + LOOK_PAUSE_MIN;
+            tokio::select! {
+                () = wake.notified(), if may_look => self.look_soon(),
+                () = tokio::time::sleep(sleep) => {}
+                taken = self.intake.next() => {
+                    if let Some(taken) = taken {
+                        self.taken(taken);
+                    }
+                    self.look_soon();
+                }
+                Some(worked) = self.working.join_next() => {
+                    match worked {
+                        Ok(worked) => self.worked(worked),
+                        Err(join) => std::panic::resume_unwind(join.into_panic()),
+                    }
+                    if self.looks.more {
+                        self.look_soon();
+                    }
+                }
+                Some(kept) = self.upkeep.join_next() => {
+                    if let Err(join) = kept {
+                        std::panic::resume_unwind(join.into_panic());
+                    }
+                    self.upkeep_at = Instant::now() + UPKEEP_PAUSE;
+                }
+                Some(service) = services.join_next() => {
+                    service??;
+                    anyhow::bail!("a part of the daemon ended by itself");
+                }
+                wish = wishes.next() => match wish {
+                    Wish::Stop => self.drain(),
+                    Wish::StopNow => {
+                        tracing::warn!("stopping at once; the next start goes on from the journals");
+                        return Ok(self.ended());
+                    }
+                    Wish::Reload => self.reload(),
+                    Wish::Look => {
+                        self.queue.wake_all();
+                        self.intake.wake_all();
+                        self.looks.due = Instant::now();
+                    }
+                },
+            }
+            if self.drain_until.is_some_and(|until| until <= Instant::now()) && !self.is_idle() {
+                tracing::warn!("not drained in time; the next start goes on from the journals");
+                return Ok(self.ended());
+            }
+        }
+    }
+
+    /// Makes itself at home in a dropbox that was removed and made again, or mounted over.
+    async fn move_in(&mut self) -> anyhow::Result<()> {
+        if !self.pipeline.spool.root().is_dir() {
+            return Ok(());
+        }
+        let moved = self.pipeline.spool.prepare().and_then(|()| self.pipeline.spool.lock());
+        match moved {
+            Ok(lock) => self.lock = Some(lock),
+            Err(held @ SpoolError::Held { .. }) => return Err(held.into()),
+            Err(error) => {
+                tracing::error!(error = %error, "the dropbox is there again and cannot be used; it is tried again");
+                return Ok(());
+            }
+        }
+        tracing::warn!("the dropbox is another folder than before; it is taken as it is now");
+        self.recover().await?;
+        self.looks.due = Instant::now();
+        Ok(())
+    }
+
+    /// Looks at the dropbox and has taken what is ready.
+    fn look(&mut self, now: Instant) -> Result<(), SpoolError> {
+        let pipeline = &self.pipeline;
+        self.looks.last = now;
+        self.looks.due = now + pipeline.settings.poll;
+        let mut look = match self.settler.look(&pipeline.spool, &pipeline.settings, now) {
+            Ok(look) => look,
+            Err(error) if !self.plan.stay => return Err(error),
+            Err(error) => {
+                if !std::mem::replace(&mut self.looks.failing, true) {
+                    tracing::error!(error = %error, "the dropbox cannot be read; it is tried again");
+                }
+                return Ok(());
+            }
+        };
+        self.looks.failing = false;
+        self.looks.held = look.standing.iter().filter(|file| file.state == HELD).count();
+        let ready = std::mem::take(&mut look.ready);
+        let room = if self.lock.is_some() { JOBS_OPEN_MAX.saturating_sub(self.queue.open()) } else { 0 };
+        let ready_standing = self.intake.take(pipeline, ready, room, now);
+        self.looks.more = ready_standing.iter().any(|file| file.state != HELD);
+        self.looks.settling = look.settling;
+        if look.settling {
+            self.looks.due = self.looks.due.min(now + SETTLING_LOOK);
+        }
+        look.standing.extend(ready_standing);
+        look.standing.sort_by(|a, b| a.file.cmp(&b.file));
+        pipeline.board.show_dropbox(look.standing, (pipeline.now)());
+        Ok(())
+    }
+
+    /// Looks again as soon as that may be.
+    fn look_soon(&mut self) {
+        self.looks.due = self.looks.due.min(self.looks.last + LOOK_PAUSE_MIN);
+    }
+
+    fn taken(&mut self, taken: Taken) {
+        match taken.result {
+            Ok(Claim::Taken(record)) => {
+                self.metrics.claimed(record.bytes);
+                self.pipeline.show_turn(&record);
+                self.queue.add(record, None);
+            }
+            Ok(Claim::Unfinished(record, halt)) => {
+                self.metrics.claimed(record.bytes);
+                self.rest(record, &halt);
+            }
+            Ok(Claim::Changed) => self.looks.settling = true,
+            Err(halt) => {
+                let (name, waiting_for) = (taken.name.display(), halt.waiting_for());
+                tracing::error!(file = %name, waiting_for, "workbook not taken; it is tried again");
+                self.intake.rest(taken.name, waiting_for, Instant::now());
+            }
+        }
+    }
+
+    fn start_jobs(&mut self, now: Instant) {
+        while let Some(record) = self.next_job(now) {
+            let (pipeline, until) = (self.pipeline.clone(), self.plan.until);
+            self.working.spawn(async move {
+                let result = work(&pipeline, &record, until).await;
+                Worked { record, result }
+            });
+        }
+    }
+
+    fn next_job(&mut self, now: Instant) -> Option<JobRecord> {
+        loop {
+            let at_once = usize::from(self.pipeline.settings.jobs_at_once);
+            let record = self.queue.next(now, at_once)?;
+            let wanted = self
+                .plan
+                .table
+                .as_ref()
+                .is_none_or(|table| record.loads.iter().any(|load| load.table_name == *table));
+            if wanted {
+                return Some(record);
+            }
+            self.queue.release(&record);
+        }
+    }
+
+    fn worked(&mut self, worked: Worked) {
+        let Worked { record, result } = worked;
+        self.queue.release(&record);
+        match result {
+            Ok(ended) => {
+                self.reasons.remove(&record.job);
+                match ended {
+                    Some(Ended::Written) => {
+                        self.metrics.loaded();
+                        self.end.written += 1;
+                    }
+                    Some(Ended::RowsLeft) => {
+                        self.metrics.loaded();
+                        self.end.returned += 1;
+                    }
+                    Some(Ended::Returned) => self.end.returned += 1,
+                    Some(Ended::Duplicate | Ended::Rehearsed) => self.end.written += 1,
+                    Some(Ended::Staged) => self.end.staged += 1,
+                    None => {
+                        self.pipeline.board.forget(&record.job);
+                        self.look_soon();
+                    }
+                }
+            }
+            Err(Halt::Stopping) => self.queue.add(record, None),
+            Err(halt) => self.rest(record, &halt),
+        }
+    }
+
+    /// Lets a job rest that cannot go on for now.
+    fn rest(&mut self, record: JobRecord, halt: &Halt) {
+        let waiting_for = halt.waiting_for();
+        if self.reasons.get(&record.job) == Some(&waiting_for) {
+            tracing::debug!(job = %record.job, waiting_for, "job still rests");
+        } else {
+            tracing::error!(job = %record.job, waiting_for, "job rests; it goes on by itself");
+            self.reasons.insert(record.job.clone(), waiting_for);
+        }
+        self.pipeline.show_halt(&record, halt);
+        self.queue.add(record, Some(Instant::now() + halt.retry()));
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.working() == 0 && self.intake.is_idle()
+    }
+
+    fn is_done(&self) -> bool {
+        if !self.is_idle() {
+            return false;
+        }
+        if self.drain_until.is_some() {
+            return true;
+        }
+        // Jobs that rest for something outside are left to the next run.
+        let no_room = self.queue.open() >= JOBS_OPEN_MAX;
+        let now = Instant::now();
+        !self.plan.stay
+            && !self.looks.settling
+            && (!self.looks.more || no_room)
+            && (self.queue.open() == 0 || self.queue.next_wake(now).is_some())
+    }
+
+    fn ended(&self) -> RunEnd {
+        RunEnd {
+            halted: self.queue.open() + self.intake.resting() + self.broken,
+            held: self.looks.held,
+            stopped: self.end.stopped,
+            ..self.end
+        }
+    }
+
+    fn drain(&mut self) {
+        if self.plan.stay {
+            tracing::info!(jobs = self.queue.working(), "draining");
+        } else {
+            eprintln!("stopping: what is under way ends first; a second time stops at once");
+        }
+        self.systemd.stopping("finishing what is under way");
+        self.pipeline.stop.cancel();
+        self.end.stopped = true;
+        self.drain_until = Some(Instant::now() + self.pipeline.settings.drain);
+    }
+
+    fn sleep(&self) -> Duration {
+        let now = Instant::now();
+        let looks = (self.plan.take && self.drain_until.is_none()).then_some(self.looks.due);
+        let wakes = [looks, self.queue.next_wake(now), self.drain_until];
+        let sleeps = wakes.into_iter().flatten().map(|at| at.saturating_duration_since(now));
+        sleeps.fold(SLEEP_MAX, Duration::min)
+    }
+
+    /// Reads the configuration again. Only what running jobs do not depend on changes; the rest is named and waits for a restart.
+    fn reload(&mut self) {
+        self.systemd.reloading();
+        let status = match Settings::load(&self.pipeline.settings.source) {
+            Err(faults) => {
+                tracing::error!(%faults, "the new configuration is not usable; the old one stays");
+                "the new configuration is not usable; the old one stays"
+            }
+            Ok(fresh) => {
+                let old = &self.pipeline.settings;
+                let fixed = [
+                    ("dropbox", old.dropbox != fresh.dropbox),
+                    ("lakehouse", old.lakehouse != fresh.lakehouse),
+                    ("database", old.database != fresh.database),
+                    ("quarantine_database", old.quarantine_database != fresh.quarantine_database),
+                    ("target", old.target != fresh.target),
+                    ("listen", old.listen != fresh.listen),
+                ];
+                let changed: Vec<&str> =
+                    fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
+                if changed.is_empty() {
+                    self.pipeline.settings = Arc::new(fresh);
+                    self.queue.wake_all();
+                    self.intake.wake_all();
+                    self.looks.due = Instant::now();
+                    tracing::info!("configuration read again");
+                    "watching the dropbox"
+                } else {
+                    tracing::error!(
+                        changed = changed.join(", "),
+                        "these are read at the start only; the old configuration stays until a restart"
+                    );
+                    "the new configuration needs a restart; the old one stays"
+                }
+            }
+        };
+        self.systemd.ready(status);
+    }
+
+    /// Keeps the tables small when nothing urgent waits, or when that took too long to come.
+    fn keep_up(&mut self) {
+        let due = Instant::now().saturating_duration_since(self.upkeep_at);
+        let now_or_never = self.is_idle() || due > UPKEEP_PATIENCE;
+        if !self.plan.stay || due.is_zero() || !now_or_never || !self.upkeep.is_empty() {
+            return;
+        }
+        let pipeline = self.pipeline.clone();
+        self.upkeep.spawn(async move {
+            if let Err(error) = pipeline.lake.maintain((pipeline.now)()).await {
+                tracing::warn!(error = %error, "maintenance of the tables is put off");
+            }
+        });
+    }
+
+    /// Tells the metrics and the service manager how things are.
+    fn tell(&mut self) {
+        let since = |at: jiff::Timestamp| (self.pipeline.now)().duration_since(at).unsigned_abs();
+        self.metrics.ages(Ages {
+            oldest_job: self.queue.oldest().map_or(Duration::ZERO, since),
+            oldest_file: self.settler.oldest().map_or(Duration::ZERO, |first| first.elapsed()),
+        });
+        let places = [
+            (Place::Dropbox, Some(self.pipeline.spool.root())),
+            (Place::Lakehouse, self.pipeline.settings.lakehouse_dir()),
+        ];
+        for (place, folder) in places {
+            if let Some(free) = folder.and_then(crate::io::durable::free_bytes) {
+                self.metrics.disk_free(place, free);
+            }
+        }
+        if self.drain_until.is_none() {
+            let told = match (self.queue.working(), self.queue.open() - self.queue.working()) {
+                (0, 0) => "watching the dropbox".to_owned(),
+                (working, waiting) => format!("{working} workbooks in work, {waiting} waiting"),
+            };
+            if told != self.told {
+                self.systemd.status(&told);
+                self.told = told;
+            }
+        }
+    }
+}
+
+/// Takes a job from where its journal says it stands as far as it will go.
+async fn work(pipeline: &Pipeline, record: &JobRecord, until: Until) -> Result<Option<Ended>, Halt> {
+    match pipeline.reclaim(&record.job).await? {
+        Some(mut job) => pipeline.advance(&mut job, until).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+fn tell_watching(watching: &Watching, folder: &std::path::Path) {
+    let folder = folder.display();
+    match watching {
+        Watching::Events => tracing::info!(%folder, "watching the dropbox"),
+        Watching::PollingOnly(why) => {
+            tracing::warn!(%folder, why, "no events from the kernel; the dropbox is looked at every poll_ms");
+        }
+        Watching::Gone => {
+            tracing::error!(%folder, "the dropbox is gone; nothing is taken until it is there again");
+        }
+    }
+}
