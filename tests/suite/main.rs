@@ -5,6 +5,8 @@
     reason = "a test plays the sender and the operator: it writes files and reads the clock as they do"
 )]
 
+mod docs;
+
 mod tidy;
 
 #[macro_use]
