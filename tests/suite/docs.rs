@@ -322,6 +322,15 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
+/// The row of the map for a file: its name and its first sentence.
+fn row_of(path: &Path) -> String {
+    let text = fs::read_to_string(root().join(path)).unwrap();
+    let head: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//! ")).collect();
+    let head = head.join(" ");
+    let sentence = head.split_inclusive(". ").next().unwrap_or_default().trim();
+    format!("| `{}` | {sentence} |", path.strip_prefix("src").unwrap().display())
+}
+
 #[test]
 fn the_map_has_every_room_and_no_other() {
     let map = document("ARCHITECTURE.md");
@@ -335,11 +344,12 @@ fn the_map_has_every_room_and_no_other() {
     assert!(gone.is_empty(), "ARCHITECTURE.md names rooms that are not there: {gone:?}");
     let is_test =
         |path: &Path| path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests");
-    let missing: Vec<PathBuf> = rust_files("src")
+    let missing: Vec<String> = rust_files("src")
         .into_iter()
         .filter(|path| !is_test(path) && !named.contains(path.to_str().unwrap()))
+        .map(|path| row_of(&path))
         .collect();
-    assert!(missing.is_empty(), "ARCHITECTURE.md does not name: {missing:?}");
+    assert!(missing.is_empty(), "rows that ARCHITECTURE.md lacks:\n{}", missing.join("\n"));
 }
 
 #[test]
