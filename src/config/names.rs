@@ -3,7 +3,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 /// Extensions of files that hold rows, lower case.
-pub const WORKBOOK_EXTENSIONS: [&str; 6] = ["xlsx", "xlsm", "xlsb", "xls", "ods", "csv"];
+pub const WORKBOOK_EXTENSIONS: [&str; 7] = ["xlsx", "xlsm", "xlsb", "xls", "ods", "csv", "tsv"];
 
 /// Whose settings a sidecar holds, as its name tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub fn fold_name(name: &str) -> String {
 
 /// Whether a workbook of this name has sheets to choose from.
 pub(super) fn has_sheets(workbook_name: &str) -> bool {
-    split_workbook(workbook_name).is_none_or(|(_, extension)| !extension.eq_ignore_ascii_case("csv"))
+    split_workbook(workbook_name)
+        .is_none_or(|(_, extension)| !["csv", "tsv"].iter().any(|text| extension.eq_ignore_ascii_case(text)))
 }
 
 fn split_workbook(file_name: &str) -> Option<(&str, &str)> {

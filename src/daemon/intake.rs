@@ -39,6 +39,12 @@ pub struct Taken {
     pub result: Result<Claim, Halt>,
 }
 
+impl Default for Intake {
+    fn default() -> Self {
+        Intake::new()
+    }
+}
+
 impl Intake {
     /// An intake that takes nothing yet.
     pub fn new() -> Self {

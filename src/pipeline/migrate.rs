@@ -79,7 +79,8 @@ impl Pipeline {
         Ok(Event::Migrated { written, refused })
     }
 
-    fn workers(&self, load: &LoadSettings) -> usize {
+    /// Requests at once: what the server recommends, within what the settings allow.
+    pub(super) fn workers(&self, load: &LoadSettings) -> usize {
         let wanted = load.workers.or(self.settings.workers).unwrap_or(WORKERS_MAX);
         usize::from(wanted.min(self.dynamics.workers_hint()).clamp(1, WORKERS_MAX))
     }

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use super::claim::Job;
-use super::migrate::WORKERS_MAX;
 use super::{Halt, Pipeline};
 use crate::domain::entity::Entity;
 use crate::domain::lifecycle::{Event, Staged};
@@ -208,7 +207,7 @@ impl Pipeline {
             table_name: load.table_name.to_string(),
             records,
             validated: false,
-            workers: i32::from(load.workers.or(self.settings.workers).unwrap_or(WORKERS_MAX)),
+            workers: self.workers(load) as i32,
             target_entity: entity.set_name.clone(),
             written,
             quarantined,

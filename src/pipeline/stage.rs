@@ -203,6 +203,8 @@ impl Pipeline {
     ) -> Result<OpenSheet, Unstaged> {
         let entity = match self.dynamics.entity(&load.target_entity).await {
             Err(fault @ TargetFault::UnknownEntity { .. }) => {
+                // A file that is no workbook at all has no entity to be asked about.
+                self.start_reading(file, name, load, BTreeMap::new()).await?;
                 return Err(Unstaged::Senders(format!(
                     "{fault}; set `target_entity` in a sidecar `{name}.json`, or rename the workbook"
                 )));
@@ -210,23 +212,34 @@ impl Pipeline {
             entity => entity?,
         };
         let existing = if load.overwrite { None } else { self.lake.staged_columns(&load.table_name).await? };
-        let request = ReadRequest {
-            file_name: name.to_owned(),
-            what: ReadWhat::Sheet { sheet: load.sheet.clone(), header_row: load.header_row },
-            timezone: load.timezone.clone(),
-            hints: hints(&entity, load, existing.as_deref().unwrap_or_default()),
-            limits: self.read_limits(),
-        };
-        let (reading, header) = match Reading::start(&self.reader, file, &request).await {
-            Err(fault) if fault.is_senders() => return Err(Unstaged::Senders(fault.to_string())),
-            started => started.map_err(Halt::Reader)?,
-        };
+        let hints = hints(&entity, load, existing.as_deref().unwrap_or_default());
+        let (reading, header) = self.start_reading(file, name, load, hints).await?;
         match self.dynamics.prepare(&entity, &header.columns, load).await {
             Ok(_) => Ok(OpenSheet { reading, header, entity }),
             Err(PlanFault::Target(fault)) => Err(fault.into()),
             Err(fault @ PlanFault::Problems { .. }) => {
                 Err(Unstaged::Senders(format!("sheet `{}`: {fault}", header.sheet)))
             }
+        }
+    }
+
+    async fn start_reading(
+        &self,
+        file: std::fs::File,
+        name: &str,
+        load: &LoadSettings,
+        hints: BTreeMap<String, StageType>,
+    ) -> Result<(Reading, SheetHeader), Unstaged> {
+        let request = ReadRequest {
+            file_name: name.to_owned(),
+            what: ReadWhat::Sheet { sheet: load.sheet.clone(), header_row: load.header_row },
+            timezone: load.timezone.clone(),
+            hints,
+            limits: self.read_limits(),
+        };
+        match Reading::start(&self.reader, file, &request).await {
+            Err(fault) if fault.is_senders() => Err(Unstaged::Senders(fault.to_string())),
+            started => Ok(started.map_err(Halt::Reader)?),
         }
     }
 
@@ -332,6 +345,7 @@ impl Pipeline {
             columns_max: limits.columns_max.into(),
             cell_chars_max: limits.cell_chars_max.into(),
             wall_ms_max: limits.reader_wall_ms_max,
+            memory_bytes_max: limits.reader_memory_bytes_max,
         }
     }
 }

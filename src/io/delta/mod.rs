@@ -201,10 +201,16 @@ async fn probe(store: &ObjectStoreRef) -> Result<(), String> {
     let first = create().await;
     let second = create().await;
     let removed = store.delete(&path).await;
-    first.map_err(|e| {
-        format!(
+    first.map_err(|e| match e {
+        object_store::Error::NotSupported { .. } | object_store::Error::NotImplemented { .. } => format!(
             "a file cannot be created exactly once: {e}; use storage with hard links or conditional writes"
-        )
+        ),
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            format!("access is refused: {e}; grant ddu the right to read, write and delete there")
+        }
+        _ => format!(
+            "a file cannot be written: {e}; check access and space, and that the storage has hard links or conditional writes"
+        ),
     })?;
     match second {
         Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}

@@ -22,8 +22,6 @@ pub const ADDRESS_BYTES_BASE: u64 = 512 << 20;
 /// Address space added for every byte of the file: shared strings unpack to several times the file, and the formats
 /// that are read as whole tables to more.
 pub const ADDRESS_BYTES_PER_FILE_BYTE: u64 = 16;
-/// Address space that the child may use at most, whatever the file.
-pub const ADDRESS_BYTES_MAX: u64 = 4 << 30;
 /// Processor time that the child may use for any file.
 pub const CPU_SECONDS_BASE: u64 = 120;
 /// Processor time added for every MiB of the file. A release build reads a packed MiB in a tenth of a second.
@@ -59,14 +57,14 @@ fn prepare(request_json: &str) -> Result<(File, ReadRequest), ReadFault> {
     let request: ReadRequest = serde_json::from_str(request_json)
         .map_err(|error| ReadFault::Protocol { detail: format!("the request is none: {error}") })?;
     let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    limit_self(file.metadata()?.len())?;
+    limit_self(file.metadata()?.len(), request.limits.memory_bytes_max)?;
     Ok((file, request))
 }
 
 /// Sets the limits that no parser can pass.
-fn limit_self(file_bytes: u64) -> Result<(), ReadFault> {
+fn limit_self(file_bytes: u64, address_bytes_max: u64) -> Result<(), ReadFault> {
     let more = ADDRESS_BYTES_BASE.saturating_add(file_bytes.saturating_mul(ADDRESS_BYTES_PER_FILE_BYTE));
-    let address = address_space_now().saturating_add(more.min(ADDRESS_BYTES_MAX));
+    let address = address_space_now().saturating_add(more.min(address_bytes_max));
     let cpu = CPU_SECONDS_BASE + (file_bytes >> 20).saturating_mul(CPU_SECONDS_PER_FILE_MIB);
     for (resource, limit) in [
         (Resource::As, address),

@@ -94,7 +94,7 @@ pub enum ReadFault {
     },
     /// The reader took longer than it may.
     #[error(
-        "the workbook took longer than {limit_ms} ms to read; split it, or ask the operator to raise `limits.wall_ms_max`"
+        "the workbook took longer than {limit_ms} ms to read; split it, or ask the operator to raise `limits.reader_wall_ms_max`"
     )]
     TookTooLong {
         /// The time allowed.

@@ -91,6 +91,8 @@ pub struct ReadLimits {
     pub cell_chars_max: u64,
     /// Longest time that the daemon waits for the reader of one sheet, in milliseconds; its own work does not count.
     pub wall_ms_max: u64,
+    /// Most address space that the reading process may use beyond its start, in bytes, however large the file.
+    pub memory_bytes_max: u64,
 }
 
 impl Default for ReadLimits {
@@ -105,6 +107,7 @@ impl Default for ReadLimits {
             columns_max: 1_024,
             cell_chars_max: 1_048_576,
             wall_ms_max: 600_000,
+            memory_bytes_max: 2 << 30,
         }
     }
 }
