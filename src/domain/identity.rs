@@ -17,6 +17,14 @@ pub fn row_id(target: &str, entity: &str, job: &JobId, sheet: &str, number: u32)
     RowId(derive(&["row", target, entity, job.as_str(), sheet, &number]))
 }
 
+/// The id of a row that somebody added to a workbook that `job` gave back: the `nth` with this content, from 0.
+///
+/// It does not depend on where the row stands or on when it comes, so that the same row dropped again is no further one.
+pub fn added_row_id(target: &str, entity: &str, job: &str, content: &[u8; 16], nth: u32) -> RowId {
+    let content = Uuid::from_bytes(*content).simple().to_string();
+    RowId(derive(&["added", target, entity, job, &content, &nth.to_string()]))
+}
+
 /// The primary key of the record with these key values, the same in every job; text and number forms of a key agree.
 pub fn record_id(target: &str, entity: &str, key: &[&Value]) -> Uuid {
     let texts: Vec<String> = key.iter().map(|value| value.to_text()).collect();

@@ -167,7 +167,7 @@ impl Pipeline {
             Some((SetAsideKind::Returned, reason)) => (
                 Ended::Returned,
                 format!(
-                    "returned: {reason}\nit lies untouched in returned/{}",
+                    "not loaded: {reason}\nyour file lies untouched in returned/{}; mend it and drop it again",
                     job.journal.given_back().unwrap_or("")
                 ),
             ),
@@ -180,16 +180,18 @@ impl Pipeline {
 
     fn end_of_rows(&self, job: &Job) -> (Ended, String) {
         let mut lines = Vec::new();
-        let mut refused_rows = 0;
+        let (mut refused_rows, mut refused_table) = (0, None);
         for (load, ledger) in job.record.loads.iter().zip(job.journal.ledgers()) {
             let staged = ledger.staged.as_ref();
             let rows = staged.map_or(0, |staged| staged.rows);
             let refused = ledger.held_rows + ledger.refused_rows;
             refused_rows += refused;
-            lines.push(format!(
-                "done: {} of {rows} rows written to {}, {refused} refused (table {})",
-                ledger.written_rows, load.target_entity, load.table_name
-            ));
+            if refused > 0 {
+                refused_table.get_or_insert(load.table_name.as_str());
+            }
+            let (written, entity, table) = (ledger.written_rows, &load.target_entity, &load.table_name);
+            let line = format!("done: {written} of {rows} rows written to {entity} (table {table})");
+            lines.push(if refused == 0 { line } else { format!("{line}, {refused} refused") });
             if let Some(staged) = staged {
                 lines.extend(staged.notes.iter().map(|note| format!("  {note}")));
                 if staged.left_behind > 0 {
@@ -201,15 +203,15 @@ impl Pipeline {
             }
         }
         match job.journal.given_back() {
-            Some(file) => {
-                lines.push(format!("fix the refused rows in returned/{file} and drop that file here again"))
-            }
-            None if refused_rows > 0 => {
-                lines.push(
-                    "the refused rows are in quarantine; `ddu quarantine export` writes them to a workbook"
-                        .to_owned(),
-                );
-            }
+            Some(file) => lines.push(format!(
+                "to do: open returned/{file}, mend the coloured cells, save it and drop it into this folder again; \
+                 not the first workbook, whose other rows are settled"
+            )),
+            None if refused_rows > 0 => lines.push(format!(
+                "the refused rows wait in quarantine; your operator makes a workbook to mend of them with \
+                 `ddu quarantine export {} -o FILE.xlsx`",
+                refused_table.unwrap_or_default()
+            )),
             None => {}
         }
         (if refused_rows == 0 { Ended::Written } else { Ended::RowsLeft }, lines.join("\n"))

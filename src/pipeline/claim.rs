@@ -16,7 +16,7 @@ use crate::io::journal::Journal;
 use crate::io::spool::entry::open_dropped;
 use crate::io::spool::job_dir::{JobDir, JobRecord};
 use crate::io::spool::names::shown;
-use crate::io::workbook::{self, ReadRequest, ReadWhat, ReturnedBook};
+use crate::io::workbook::{self, ReadRequest, ReadWhat, ReturnedBook, ReturnedPart, SheetInfo};
 
 /// A job with its folder and journal open.
 pub struct Job {
@@ -140,9 +140,9 @@ impl Pipeline {
         };
         let workbook = shown(&ready.name);
         let exact = ready.name.to_str().is_some_and(|name| name == workbook);
-        let (loads, heals) = match mark {
-            None => (ready.loads.clone(), None),
-            Some(book) => (healing_loads(&book), Some(book.job)),
+        let (loads, heals, heals_workbook) = match mark {
+            None => (ready.loads.clone(), None, None),
+            Some(book) => (healing_loads(&book), Some(book.job), Some(book.workbook)),
         };
         Ok(JobRecord {
             job,
@@ -157,6 +157,7 @@ impl Pipeline {
             loads,
             sidecar: ready.sidecar.as_ref().map(|(_, origin)| origin.clone()),
             heals,
+            heals_workbook,
         })
     }
 
@@ -170,7 +171,10 @@ impl Pipeline {
             limits: self.read_limits(),
         };
         match workbook::probe(&self.reader, file, &request).await {
-            Ok(probe) => Ok(probe.returned.filter(|book| book.parts.len() <= usize::from(PARTS_MAX))),
+            Ok(probe) => Ok(probe
+                .returned
+                .map(|book| without_removed_sheets(book, &probe.sheets))
+                .filter(|book| book.parts.len() <= usize::from(PARTS_MAX))),
             Err(fault) if fault.is_senders() => Ok(None),
             Err(fault) => Err(Halt::Reader(fault)),
         }
@@ -207,13 +211,28 @@ impl Pipeline {
     }
 }
 
-/// The loads of a returned workbook: as its rows were loaded before, never replacing or rehearsing.
+/// A sheet that was taken out of a returned workbook is so many rows taken out: they stay in quarantine.
+///
+/// Where a sheet is left over it may be the missing one under another name; reading it then says what is wrong.
+fn without_removed_sheets(mut book: ReturnedBook, sheets: &[SheetInfo]) -> ReturnedBook {
+    let same = |sheet: &SheetInfo, part: &ReturnedPart| {
+        sheet.name.trim().to_lowercase() == part.sheet.trim().to_lowercase()
+    };
+    let left_over = |sheet: &&SheetInfo| sheet.visible && book.parts.iter().all(|part| !same(sheet, part));
+    let there = |part: &ReturnedPart| sheets.iter().any(|sheet| same(sheet, part));
+    if sheets.iter().find(left_over).is_none() && book.parts.iter().any(there) {
+        book.parts.retain(there);
+    }
+    book
+}
+
+/// The loads of a returned workbook: as its rows were loaded before, but never replacing the table. What was only
+/// rehearsed is rehearsed again: nobody has asked for it to be written.
 fn healing_loads(book: &ReturnedBook) -> Vec<LoadSettings> {
-    let load = |part: &workbook::ReturnedPart| LoadSettings {
+    let load = |part: &ReturnedPart| LoadSettings {
         sheet: Some(part.sheet.clone()),
         header_row: None,
         overwrite: false,
-        dry_run: false,
         ..part.settings.clone()
     };
     book.parts.iter().map(load).collect()

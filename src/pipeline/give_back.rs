@@ -39,8 +39,13 @@ impl Pipeline {
         let record = &job.record;
         let extension = Path::new(&record.workbook).extension().map_or("xlsx".to_owned(), shown);
         let name = returned_name(&record.workbook, &record.job, &extension);
+        let sidecar = match &record.sidecar {
+            Some(origin) => format!(" It came with the settings in {}: drop them again too.", origin.file),
+            None => String::new(),
+        };
         let text = format!(
-            "{}\nwas not loaded: {reason}\n\nNo row of it was staged or written. Mend it and drop it again.\njob {}\n",
+            "{} was not loaded.\n\n{reason}\n\nNothing of it was written, and the file beside this text is yours, \
+             unchanged. Mend what is wrong and drop it into the folder again.{sidecar}\n\njob {}\n",
             record.workbook, record.job
         );
         let text_name = returned_name(&record.workbook, &record.job, &format!("{extension}.txt"));
@@ -61,9 +66,11 @@ impl Pipeline {
         if !refused.contains(&true) {
             return Ok(None);
         }
-        let name = returned_name(&record.workbook, &record.job, "xlsx");
+        // Rows that come back a second time are still those of the workbook that came first, and numbered as there.
+        let workbook = record.first_workbook();
+        let name = returned_name(workbook, &record.job, "xlsx");
         let made_at = record.claimed_at;
-        let mut writer = ReturnedWriter::new(&record.job, &record.workbook, made_at, job.dir.path())?;
+        let mut writer = ReturnedWriter::new(&record.job, workbook, made_at, job.dir.path())?;
         for (part, load) in record.loads.iter().enumerate().filter(|(part, _)| refused[*part]) {
             let staged = job.staged(part as u16);
             // Sheet names are the sender's; they find their rows where they left them.

@@ -10,6 +10,8 @@ pub mod claim;
 
 mod successors;
 
+mod mended;
+
 pub mod stage;
 
 pub mod preflight;

@@ -9,6 +9,7 @@ use deltalake::arrow::array::{
 use deltalake::arrow::datatypes::Int64Type;
 
 use super::claim::Job;
+use super::mended::{Mended, Returned};
 use super::preflight::CHANGE_SET_OPERATIONS_MAX;
 use super::successors::Predecessors;
 use super::{Halt, Pipeline};
@@ -89,16 +90,21 @@ impl Pipeline {
         let mut loaded = Vec::new();
         for load in &job.record.loads {
             if !load.overwrite
-                && job.record.heals.is_none()
                 && let Some(earlier) = self.spool.loaded_before(&job.record, load)?
             {
                 loaded.push(earlier);
             }
         }
-        if let Some((earlier, name)) = loaded.first().filter(|_| loaded.len() == job.record.loads.len()) {
+        if let Some((earlier, name)) = loaded.first().filter(|_| loaded.len() == job.record.loads.len())
+            && !self.waits_for(job).await?
+        {
+            let again = match job.record.heals {
+                None => "To load them once more, set `overwrite` in a sidecar",
+                Some(_) => "None of its rows waits in quarantine any more",
+            };
             let reason = format!(
                 "the same bytes were loaded before, as {name} by job {earlier}; nothing was staged or written again. \
-                 To load them once more, set `overwrite` in a sidecar"
+                 {again}"
             );
             tracing::info!(job = %job.record.job, earlier, "duplicate set aside");
             return Ok(Some(Event::SetAside { kind: SetAsideKind::Duplicate, reason }));
@@ -112,6 +118,40 @@ impl Pipeline {
             }
         }
         Ok(None)
+    }
+
+    /// Whether this is a returned workbook with rows that are still in quarantine: the target may take now what it
+    /// refused when the same bytes came first.
+    async fn waits_for(&self, job: &Job) -> Result<bool, Halt> {
+        if job.record.heals.is_none() {
+            return Ok(false);
+        }
+        for load in &job.record.loads {
+            let quarantined = self.lake.quarantine_ids(&load.table_name).await?;
+            match self.has_one_of(job, load, &quarantined).await {
+                Ok(false) => {}
+                // What does not read any more is told by staging.
+                Ok(true) | Err(Unstaged::Senders(_)) => return Ok(true),
+                Err(Unstaged::Halted(halt)) => return Err(halt),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn has_one_of(
+        &self,
+        job: &Job,
+        load: &LoadSettings,
+        ids: &HashSet<RowId>,
+    ) -> Result<bool, Unstaged> {
+        let mut sheet = self.open_sheet(job, load).await?;
+        while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
+            let given: &StringArray = batch.column(1).as_string();
+            if given.iter().flatten().any(|id| id.parse().is_ok_and(|id| ids.contains(&id))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn read_through(&self, job: &Job, part: u16) -> Result<(), Unstaged> {
@@ -145,24 +185,24 @@ impl Pipeline {
         };
         // What is known only while staging is put down before the commit, for the case that we die right after it.
         let notes = job.dir.scratch(&format!("staged-{part}.json"));
-        let (mut staged, done) = match begun {
+        let (mut staged, given, done) = match begun {
             Begin::AlreadyDone(done) => {
                 let text = durable::doing(std::fs::read(&notes), "read", &notes)?;
-                let staged: Staged = serde_json::from_slice(&text).map_err(|error| {
+                let (staged, given): (Staged, u64) = serde_json::from_slice(&text).map_err(|error| {
                     let path = notes.clone();
                     Halt::Spool(crate::io::spool::SpoolError::Broken { path, what: error.to_string() })
                 })?;
-                (staged, done)
+                (staged, given, done)
             }
             Begin::Open(mut sink) => {
-                let staged = self.write_rows(job, load, &mut sheet, &mut sink).await?;
-                let text = serde_json::to_vec(&staged).expect("notes are plain data");
+                let (staged, given) = self.write_rows(job, load, &mut sheet, &mut sink).await?;
+                let text = serde_json::to_vec(&(&staged, given)).expect("notes are plain data");
                 durable::replace(&notes, &text)?;
                 let done = match sink {
                     Sink::Stage(writer) => writer.commit().await?,
                     Sink::Heal(writer) => writer.commit().await?.committed,
                 };
-                (staged, done)
+                (staged, given, done)
             }
         };
         staged.version = done.version;
@@ -170,9 +210,11 @@ impl Pipeline {
             let mut replaced = self.lake.healed_by(&load.table_name, &record.job, done).await?;
             let all = replaced.len() as u64;
             let quarantined = self.lake.quarantine_ids(&load.table_name).await?;
+            let held = quarantined.len() as u64;
             replaced.retain(|id| quarantined.contains(id));
             staged.healed = replaced.len() as u64;
             staged.rewritten = all - staged.healed;
+            staged.notes.extend(of_healing(&staged, given, held, load.table_name.as_str()));
         }
         if heals && let Some(columns) = self.lake.staged_columns(&load.table_name).await? {
             // Values of columns that were taken out of the returned workbook stayed in the table; they go along.
@@ -260,7 +302,7 @@ impl Pipeline {
         load: &LoadSettings,
         sheet: &mut OpenSheet,
         sink: &mut Sink,
-    ) -> Result<Staged, Unstaged> {
+    ) -> Result<(Staged, u64), Unstaged> {
         let record = &job.record;
         let mut predecessors = match self.lake.staged_version(&load.table_name).await? {
             Some(version) if load.overwrite => Some(Predecessors::read(&self.lake, load, version).await?),
@@ -271,11 +313,25 @@ impl Pipeline {
             Sink::Heal(writer) => writer.columns().to_vec(),
         };
         let target = Identity { target: &record.target, entity: &sheet.entity.set_name, job: &record.job };
+        let mut mended = record.heals.as_ref().map(|heals| {
+            let of = Returned {
+                lake: &self.lake,
+                table: &load.table_name,
+                target: &record.target,
+                entity: &sheet.entity.set_name,
+                healed_job: heals,
+                scratch: job.dir.path().to_owned(),
+            };
+            Mended::new(of, &columns, &sheet.header.columns)
+        });
         let mut rows = 0;
-        while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
-            rows += batch.num_rows() as u64;
+        while let Some(read) = self.next_batch(&mut sheet.reading).await? {
+            rows += read.num_rows() as u64;
             check_atomic(load, rows)?;
-            let mut batch = with_identities(&target, &sheet.header, &columns, &batch);
+            let mut batch = with_identities(&target, &sheet.header, &columns, &read);
+            if let Some(mended) = &mut mended {
+                batch = mended.take(read.column(1).as_string(), batch).await?;
+            }
             if let Some(predecessors) = &mut predecessors {
                 batch = with_inherited(predecessors, load.table_name.as_str(), &columns, batch)?;
             }
@@ -301,7 +357,8 @@ impl Pipeline {
                 predecessors.left_behind(&quarantined)
             }
         };
-        Ok(Staged {
+        let given = mended.map_or(0, |mended| mended.given());
+        let staged = Staged {
             sheet: sheet.header.sheet.clone(),
             version: 0,
             columns: headers_kept(&columns, &sheet.header.columns),
@@ -310,7 +367,8 @@ impl Pipeline {
             rewritten: 0,
             left_behind,
             notes,
-        })
+        };
+        Ok((staged, given))
     }
 
     /// Those of the columns that the entity knows; columns of another load into the same table do not count.
@@ -354,6 +412,44 @@ impl Pipeline {
 fn set_aside(job: &Job, reason: String) -> Event {
     tracing::warn!(job = %job.record.job, workbook = job.record.workbook, reason, "workbook set aside");
     Event::SetAside { kind: SetAsideKind::Returned, reason }
+}
+
+/// What the sender should know of rows that did not take the place of refused ones, and of those that stay refused.
+///
+/// `given` rows came with the id of a row; `held` rows were in quarantine before.
+fn of_healing(staged: &Staged, given: u64, held: u64, table: &str) -> Vec<String> {
+    let sentence = |count: u64, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 row {one}")),
+        more => Some(format!("{more} rows {many}")),
+    };
+    let gone = given.saturating_sub(staged.healed + staged.rewritten);
+    let added = staged.rows.saturating_sub(staged.healed + staged.rewritten + gone);
+    [
+        sentence(added, "is new and was added", "are new and were added"),
+        sentence(
+            staged.rewritten,
+            "had been written before and was written again as it stands here",
+            "had been written before and were written again as they stand here",
+        ),
+        sentence(
+            gone,
+            &format!(
+                "is no longer in the table {table}, which was replaced since; it was added as a new one"
+            ),
+            &format!(
+                "are no longer in the table {table}, which was replaced since; they were added as new ones"
+            ),
+        ),
+        sentence(
+            held.saturating_sub(staged.healed),
+            &format!("of the table {table} is not in this workbook and stays in quarantine"),
+            &format!("of the table {table} are not in this workbook and stay in quarantine"),
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// `atomic` beyond one change set is refused before anything is staged.

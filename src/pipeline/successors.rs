@@ -43,30 +43,38 @@ impl Predecessors {
         id
     }
 
-    /// What a row is recognised by, whatever the order and the types of its columns; blank cells do not count.
     fn mark(&self, columns: &[StagedColumn], row: &StagedRow) -> [u8; 16] {
         let counts =
             |column: &StagedColumn| self.key.is_empty() || self.key.iter().any(|key| is_named(column, key));
-        let mut cells: Vec<(String, String)> = columns
-            .iter()
-            .zip(&row.values)
-            .filter(|(column, value)| !value.is_blank() && counts(column))
-            .map(|(column, value)| (column.name.to_lowercase(), value.to_text()))
-            .collect();
-        cells.sort_unstable();
-        let mut hasher = Sha256::new();
-        for text in cells.iter().flat_map(|(name, text)| [name, text]) {
-            hasher.update((text.len() as u64).to_be_bytes());
-            hasher.update(text);
-        }
-        let hash = hasher.finalize();
-        hash[..16].try_into().expect("a SHA-256 has 32 bytes")
+        content_mark(columns, row, counts)
     }
 
     /// Rows without a successor that the target may have: those that were not held in quarantine.
     pub fn left_behind(&self, quarantined: &HashSet<RowId>) -> u64 {
         self.rows.values().flatten().filter(|id| !quarantined.contains(id)).count() as u64
     }
+}
+
+/// What a row is recognised by, whatever the order and the types of its columns; blank cells do not count.
+pub(super) fn content_mark(
+    columns: &[StagedColumn],
+    row: &StagedRow,
+    counts: impl Fn(&StagedColumn) -> bool,
+) -> [u8; 16] {
+    let mut cells: Vec<(String, String)> = columns
+        .iter()
+        .zip(&row.values)
+        .filter(|(column, value)| !value.is_blank() && counts(column))
+        .map(|(column, value)| (column.name.to_lowercase(), value.to_text()))
+        .collect();
+    cells.sort_unstable();
+    let mut hasher = Sha256::new();
+    for text in cells.iter().flat_map(|(name, text)| [name, text]) {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text);
+    }
+    let hash = hasher.finalize();
+    hash[..16].try_into().expect("a SHA-256 has 32 bytes")
 }
 
 fn is_named(column: &StagedColumn, name: &str) -> bool {

@@ -5,15 +5,13 @@
     reason = "a test plays the sender and the operator: it writes files and reads the clock as they do"
 )]
 
-mod docs;
-
-mod tidy;
-
 #[macro_use]
 mod world;
 
-mod service;
-
+mod docs;
+mod editing;
 mod journey;
-
+mod returned;
+mod service;
 mod settings;
+mod tidy;

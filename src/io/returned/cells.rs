@@ -12,7 +12,7 @@ use crate::domain::value::{StageType, Value};
 /// How the cell begins whose text is longer than a cell can hold. The staged text counts as long as the cell begins so.
 pub const KEPT_TEXT: &str = "[DDU keeps the whole text";
 /// UTF-16 code units that a cell holds. Source: Excel specifications and limits.
-pub(super) const CELL_UNITS_MAX: usize = 32_767;
+pub const CELL_UNITS_MAX: usize = 32_767;
 /// Characters of an over-long text that are shown behind [`KEPT_TEXT`].
 const KEPT_CHARS_SHOWN: usize = 1_000;
 /// The first day whose number means the same day to every program; Excel counts a 29 February 1900 that never was.
@@ -25,9 +25,66 @@ const WHOLE_MAX: i64 = 999_999_999_999_999;
 const WHOLE_WIDE: i64 = 100_000_000_000;
 const MILLISECONDS_A_DAY: f64 = 86_400_000.0;
 
+/// How a cell ends that stands for one nobody could read, where what was found there could be taken for a value.
+const UNREAD: &str = " ?";
+/// Error values as programs write them; a person who types one gets an error value and no text.
+const ERROR_VALUES: [&str; 16] = [
+    "#NULL!",
+    "#DIV/0!",
+    "#VALUE!",
+    "#REF!",
+    "#NAME?",
+    "#NUM!",
+    "#N/A",
+    "#GETTING_DATA",
+    "#SPILL!",
+    "#CONNECT!",
+    "#BLOCKED!",
+    "#UNKNOWN!",
+    "#FIELD!",
+    "#CALC!",
+    "#BUSY!",
+    "#EXTERNAL!",
+];
+
 /// Whether a cell of a returned workbook stands for a staged text that was too long for it and was left as it is.
 pub fn keeps_staged_value(text: &str) -> bool {
     text.starts_with(KEPT_TEXT)
+}
+
+/// Whether a text in a returned workbook may be what this program wrote in place of a value that it could not show.
+pub fn may_stand_for_another(text: &str) -> bool {
+    keeps_staged_value(text) || text.ends_with(UNREAD) || ERROR_VALUES.contains(&text)
+}
+
+/// Whether a text in a returned workbook is what was written there for this value, because it could not be shown.
+pub fn stands_for(text: &str, value: &Value) -> bool {
+    let too_long = |text: &str| text.encode_utf16().count() > CELL_UNITS_MAX;
+    match value {
+        Value::Text(original) => keeps_staged_value(text) && too_long(original),
+        Value::Unreadable { found, .. } => {
+            let shown = unread(found);
+            text == shown || (keeps_staged_value(text) && too_long(&shown))
+        }
+        _ => false,
+    }
+}
+
+/// What a text is that stands for another value which is not known any more; `None` where it is a text like any other.
+pub fn stands_for_lost(text: &str) -> Option<Value> {
+    let why = if keeps_staged_value(text) {
+        "it stands for a longer text that is no longer in the table; put the text itself into the cell"
+    } else if ERROR_VALUES.contains(&text) {
+        "it is the name of an error and not a value"
+    } else {
+        return None;
+    };
+    Some(Value::Unreadable { found: text.to_owned(), why: why.to_owned() })
+}
+
+/// What stands in place of a cell that could not be read: never what somebody would type for the value.
+fn unread(found: &str) -> Cow<'_, str> {
+    if ERROR_VALUES.contains(&found) { found.into() } else { format!("{found}{UNREAD}").into() }
 }
 
 /// What a cell holds.
@@ -101,7 +158,7 @@ impl<'a> Cell<'a> {
         match value {
             Value::Blank => Cell { content: Content::Blank, look: column, quoted: false, width: 0 },
             Value::Text(text) => Cell::text(text, column),
-            Value::Unreadable { found, .. } => Cell::text(found, column),
+            Value::Unreadable { found, .. } => Cell::text(unread(found), column),
             Value::Boolean(truth) => {
                 Cell { content: Content::Boolean(*truth), look: column, quoted: false, width: 5 }
             }
@@ -183,6 +240,27 @@ mod tests {
 
     fn zone(name: &str) -> TimeZone {
         TimeZone::get(name).unwrap()
+    }
+
+    #[test]
+    fn what_stands_for_another_value_is_told_from_what_people_type() {
+        let unreadable = |found: &str| Value::Unreadable { found: found.into(), why: "w".into() };
+        for (found, shown) in
+            [("#N/A", "#N/A"), ("1234567890123450", "1234567890123450 ?"), ("a formula", "a formula ?")]
+        {
+            let value = unreadable(found);
+            let cell = Cell::of(&value, StageType::Text, &TimeZone::UTC);
+            assert_eq!(cell.content, Content::Text(shown.into()));
+            assert!(may_stand_for_another(shown) && stands_for(shown, &value));
+            assert!(!stands_for("1234567890123456", &value));
+        }
+        // Whoever confirms the number by taking the question mark away has typed it.
+        assert!(!stands_for("1234567890123450", &unreadable("1234567890123450")));
+        assert!(!stands_for("x ?", &Value::Text("x ?".into())) && stands_for_lost("x ?").is_none());
+        let long = Value::Text("ä".repeat(CELL_UNITS_MAX + 1));
+        let Content::Text(shown) = Cell::of(&long, StageType::Text, &TimeZone::UTC).content else { panic!() };
+        assert!(stands_for(&shown, &long) && !stands_for(&shown, &Value::Text("short".into())));
+        assert!(stands_for_lost(&shown).is_some() && stands_for_lost("#REF!").is_some());
     }
 
     #[test]

@@ -19,14 +19,18 @@
 //! | number of more than 15 digits | text |
 //! | day before 1900-03-01 | text, `1752-05-03`: Excel knows no earlier ones, and programs disagree about the two months after |
 //! | instant | date-time in the load's `timezone`; as text with its offset (`…Z`) where that zone has the hour twice or where it is finer than a millisecond |
-//! | unreadable cell | what was found, as text |
+//! | unreadable cell | what was found, as text; ` ?` behind it where it is no error value, so that nobody takes it for one |
+//!
+//! A cell that only stands for its value and is left as it is means that value: [`stands_for`] tells.
 
 mod cells;
 mod help;
 mod looks;
 mod writer;
 
-pub use cells::{KEPT_TEXT, keeps_staged_value};
+pub use cells::{
+    CELL_UNITS_MAX, KEPT_TEXT, keeps_staged_value, may_stand_for_another, stands_for, stands_for_lost,
+};
 pub use writer::ReturnedWriter;
 
 use rust_xlsxwriter::XlsxError;

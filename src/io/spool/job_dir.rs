@@ -43,6 +43,9 @@ pub struct JobRecord {
     /// The job whose returned workbook this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heals: Option<String>,
+    /// The name under which that workbook's rows were dropped first; their row numbers are those of that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heals_workbook: Option<String>,
 }
 
 /// The sidecar that a job's settings came from.
@@ -60,6 +63,11 @@ impl JobRecord {
     /// How many sheets are loaded.
     pub fn parts(&self) -> u16 {
         u16::try_from(self.loads.len()).expect("claim refuses more than PARTS_MAX sheets")
+    }
+
+    /// The workbook that the rows stood in when they were dropped first.
+    pub fn first_workbook(&self) -> &str {
+        self.heals_workbook.as_deref().unwrap_or(&self.workbook)
     }
 
     /// The workbook's file name, byte for byte.
