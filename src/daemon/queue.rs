@@ -175,6 +175,7 @@ mod tests {
             loads,
             sidecar: None,
             heals: None,
+            heals_workbook: None,
         }
     }
 
