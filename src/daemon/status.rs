@@ -3,7 +3,7 @@
 use crate::domain::lifecycle::State;
 use crate::domain::table::TableName;
 use crate::io::delta::Lakehouse;
-use crate::io::journal::Journal;
+use crate::io::journal::{Journal, JournalError};
 use crate::io::spool::Spool;
 use crate::io::spool::entry::EntryKind;
 use crate::io::spool::job_dir::JobRecord;
@@ -31,7 +31,8 @@ pub async fn report(spool: &Spool, lake: &Lakehouse, shown: Snapshot) -> anyhow:
             status: state.status,
         });
     }
-    for (record, journal) in &open {
+    for Open { record, journal } in &open {
+        let Ok(journal) = journal else { continue };
         let (State::Staged { part } | State::Preflighted { part } | State::Migrated { part }) =
             journal.state()
         else {
@@ -51,16 +52,7 @@ pub async fn report(spool: &Spool, lake: &Lakehouse, shown: Snapshot) -> anyhow:
         let on_board = shown.jobs.iter().find(|status| status.job == job.job);
         on_board.and_then(|status| status.waiting_for.clone())
     };
-    let jobs = open
-        .iter()
-        .map(|(record, journal)| JobStatus {
-            job: record.job.clone(),
-            workbook: record.workbook.clone(),
-            table_name: record.loads[0].table_name.clone(),
-            state: journal.state().as_str().to_owned(),
-            waiting_for: waiting(record),
-        })
-        .collect();
+    let jobs = open.iter().map(|open| open.status(waiting(&open.record))).collect();
     Ok(StatusReport { tables, jobs, dropbox: shown.dropbox })
 }
 
@@ -84,34 +76,57 @@ pub fn board_of(spool: &Spool) -> anyhow::Result<Snapshot> {
         };
         dropbox.push(FileStatus { file: shown(&entry.name), state: state.to_owned(), waiting_for });
     }
-    let jobs = open_jobs(spool)?
-        .into_iter()
-        .map(|(record, journal)| JobStatus {
-            table_name: record.loads[0].table_name.clone(),
-            job: record.job,
-            workbook: record.workbook,
-            state: journal.state().as_str().to_owned(),
-            waiting_for: nobody.clone(),
-        })
-        .collect();
+    let jobs = open_jobs(spool)?.iter().map(|open| open.status(nobody.clone())).collect();
     Ok(Snapshot { dropbox, jobs })
 }
 
-/// The jobs in progress with their journals, in the order of claims.
-fn open_jobs(spool: &Spool) -> anyhow::Result<Vec<(JobRecord, Journal)>> {
+/// A job in progress.
+struct Open {
+    record: JobRecord,
+    /// Its journal, or why that cannot be read.
+    journal: Result<Journal, String>,
+}
+
+impl Open {
+    /// The line of the report; `waiting_for` is what is known of it otherwise.
+    fn status(&self, waiting_for: Option<String>) -> JobStatus {
+        let (state, waiting_for) = match &self.journal {
+            Ok(journal) => (journal.state().as_str(), waiting_for),
+            Err(error) => ("unreadable", Some(format!("the operator: {error}"))),
+        };
+        JobStatus {
+            job: self.record.job.clone(),
+            workbook: self.record.workbook.clone(),
+            table_name: self.record.loads[0].table_name.clone(),
+            state: state.to_owned(),
+            waiting_for,
+        }
+    }
+}
+
+/// The jobs in progress, in the order of claims. One whose folder does not read is told in the log and left out.
+fn open_jobs(spool: &Spool) -> anyhow::Result<Vec<Open>> {
     if !spool.work().is_dir() {
         return Ok(Vec::new());
     }
     let mut open = Vec::new();
     for job in spool.jobs()? {
         let dir = spool.job_dir(&job);
-        // A job may be archived, or not yet be one, while we look.
-        if let Some(record) = dir.record()?
-            && let Ok(journal) = dir.journal_for_reading(&record)
-        {
-            open.push((record, journal));
+        let record = match dir.record() {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(job = %job, error = %error, "job cannot be shown");
+                continue;
+            }
+        };
+        match dir.journal_for_reading(&record) {
+            Ok(journal) => open.push(Open { record, journal: Ok(journal) }),
+            // A job may be archived, or not yet be one, while we look.
+            Err(JournalError::Disk(error)) if error.is_missing() => {}
+            Err(error) => open.push(Open { record, journal: Err(error.to_string()) }),
         }
     }
-    open.sort_by_key(|(record, _)| record.seq);
+    open.sort_by_key(|open| open.record.seq);
     Ok(open)
 }

@@ -99,9 +99,9 @@ impl Pipeline {
                 State::Claiming => {
                     unreachable!("claim() and reclaim() give out jobs whose claim is complete")
                 }
-                State::Claimed { part } => self.stage(job, part).await?,
+                State::Claimed { part } => self.unless_stopped(self.stage(job, part)).await?,
                 State::Staged { .. } if until == Until::Staged => return Ok(Ended::Staged),
-                State::Staged { part } => self.preflight(job, part).await?,
+                State::Staged { part } => self.unless_stopped(self.preflight(job, part)).await?,
                 State::Preflighted { part } => self.migrate(job, part).await?,
                 State::Migrated { part } => self.record(job, part).await?,
                 State::Recorded | State::SetAside(_) => self.give_back(job).await?,
@@ -111,6 +111,16 @@ impl Pipeline {
                 }
             };
             self.note(job, part, event)?;
+        }
+    }
+
+    /// Breaks a step off when the daemon drains: one that only reads from the target, and whose commits recognise
+    /// themselves at the next try. A target that does not answer would otherwise hold up the end.
+    async fn unless_stopped(&self, step: impl Future<Output = Result<Event, Halt>>) -> Result<Event, Halt> {
+        tokio::select! {
+            biased;
+            done = step => done,
+            () = self.stop.cancelled() => Err(Halt::Stopping),
         }
     }
 

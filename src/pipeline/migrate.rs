@@ -1,9 +1,10 @@
 //! migrate: batches of staged rows to the target. The intent is on the disk before the bytes leave, the outcome after.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::claim::Job;
 use super::preflight::{held_back, hold_all};
@@ -12,7 +13,7 @@ use crate::domain::lifecycle::{BatchHeard, Event};
 use crate::domain::refusal::{Refusal, RefusedRow, Severity};
 use crate::domain::row::StagedRow;
 use crate::domain::settings::LoadSettings;
-use crate::io::dynamics::{BatchShape, History, Outcome, RowPlan, SendFault, SendReport};
+use crate::io::dynamics::{BatchShape, History, Outcome, RowPlan, SendFault, SendReport, Waiting};
 
 /// Requests at once at most, whatever the server hints at; each holds one encoded batch in memory.
 pub const WORKERS_MAX: u16 = 52;
@@ -23,6 +24,34 @@ struct Outgoing {
     attempt: u32,
     rows: Vec<StagedRow>,
     held: Vec<RefusedRow>,
+}
+
+/// The pause that a batch makes before it is sent again. Nothing is on its way meanwhile, so a drain need not wait for it.
+#[derive(Default)]
+struct Pause {
+    until: Mutex<Option<Instant>>,
+}
+
+impl Pause {
+    /// How often a draining batch looks whether it has come to a pause.
+    const LOOK: Duration = Duration::from_millis(100);
+
+    fn begin(&self, time: Duration) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + time);
+    }
+
+    /// Returns when the daemon drains and the batch is in a pause.
+    async fn cut_short(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        while !self
+            .until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some_and(|until| until > Instant::now())
+        {
+            tokio::time::sleep(Self::LOOK).await;
+        }
+    }
 }
 
 impl Pipeline {
@@ -122,7 +151,11 @@ impl Pipeline {
         drop(rows);
         let history = if attempt > 1 { History::InDoubt } else { History::New };
         let shape = if load.atomic { BatchShape::ChangeSet } else { BatchShape::Independent };
-        let waiting = |waiting: crate::io::dynamics::Waiting| self.show_waiting(job, &waiting);
+        let pause = Pause::default();
+        let waiting = |waiting: Waiting| {
+            pause.begin(waiting.pause);
+            self.show_waiting(job, &waiting);
+        };
         let mut heard = BatchHeard {
             batch: number,
             attempt,
@@ -135,7 +168,12 @@ impl Pipeline {
             severity: Severity::Fine,
         };
         if !operations.is_empty() {
-            let report = match self.dynamics.send(&operations, shape, history, &waiting).await {
+            let sent = tokio::select! {
+                biased;
+                report = self.dynamics.send(&operations, shape, history, &waiting) => report,
+                () = pause.cut_short(&self.stop) => return Err(Halt::Stopping),
+            };
+            let report = match sent {
                 Err(fault @ SendFault::TooLarge { .. }) => too_large(operations.len(), &fault),
                 report => report?,
             };

@@ -8,6 +8,8 @@
 #[macro_use]
 mod world;
 
+mod commands;
+mod daemon;
 mod docs;
 mod editing;
 mod journey;

@@ -107,9 +107,14 @@ impl World {
 
     /// Starts the daemon; it is killed with the value if it still runs then.
     pub fn daemon(&self) -> Daemon {
-        let mut command = self.command(&["run"]);
-        command.stdout(Stdio::null()).stderr(std::fs::File::create(self.path().join("daemon.log")).unwrap());
-        Daemon { child: command.spawn().unwrap(), log: self.path().join("daemon.log") }
+        self.start(self.command(&["run"]))
+    }
+
+    /// Starts a daemon by a command of [`World::command`].
+    pub fn start(&self, mut command: Command) -> Daemon {
+        let log = self.path().join("daemon.log");
+        command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+        Daemon { child: command.spawn().unwrap(), log }
     }
 
     /// `ddu status --json`.

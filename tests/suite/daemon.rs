@@ -1,0 +1,710 @@
+//! The daemon as it runs: what it takes and what it leaves, signals, deaths, and what it tells systemd and the page.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::service::Service;
+use crate::world::{Cell, Daemon, World, accounts, tally, workbook};
+
+/// A daemon that has looked at its dropbox.
+fn running(world: &World) -> Daemon {
+    let daemon = world.daemon();
+    watching(world, &daemon);
+    daemon
+}
+
+fn watching(world: &World, daemon: &Daemon) {
+    world.wait_for("the daemon", || daemon.log().contains("watching the dropbox").then_some(()));
+}
+
+/// Waits until a table's numbers are these: records, written, quarantined, pending.
+fn until(world: &World, table: &str, counts: [u64; 4]) {
+    world.wait_for(&format!("{table} to be {counts:?}"), || (world.counts(table) == counts).then_some(()));
+    until_idle(world);
+    world.assert_conserved();
+}
+
+fn until_idle(world: &World) {
+    world.wait_for("the last job to be archived", || {
+        world.status()["jobs"].as_array().unwrap().is_empty().then_some(())
+    });
+}
+
+fn until_status(world: &World, file: &str, text: &str) {
+    world.wait_for(&format!("status of {file}: {text}"), || {
+        world.status_text(file).contains(text).then_some(())
+    });
+}
+
+/// The account numbers that the target has, each with how often.
+fn numbers(world: &World) -> BTreeMap<String, usize> {
+    tally(&world.target("accounts"), "accountnumber").into_iter().collect()
+}
+
+/// Whether the target has the accounts `1..=last`, each once.
+fn assert_each_once(world: &World, last: u32) {
+    let found = numbers(world);
+    let wanted: BTreeMap<String, usize> = (1..=last).map(|n| (format!("{n:06}"), 1)).collect();
+    assert_eq!(found.len(), wanted.len());
+    assert!(found == wanted, "not every account once");
+}
+
+fn accounts_file(from: u32, count: u32) -> Vec<u8> {
+    workbook(&[("Sheet1", &accounts(from, count))])
+}
+
+/// A sidecar for workbooks that are not named after their entity.
+fn to_accounts() -> Value {
+    json!({"target_entity": "accounts"})
+}
+
+// What lies in the dropbox and may not be taken yet.
+
+#[test]
+fn a_copy_that_pauses_is_taken_when_it_is_whole_and_not_before() {
+    // Copies in three pieces; each pause is longer than the quiet period, so only the missing end holds it.
+    let world = World::with(json!({"settle_ms": 500}));
+    let _daemon = running(&world);
+    let bytes = accounts_file(1, 40);
+    let mut file = File::create(world.dropbox().join("accounts.xlsx")).unwrap();
+    for piece in bytes.chunks(bytes.len() / 3 + 1).take(2) {
+        file.write_all(piece).unwrap();
+        file.flush().unwrap();
+        until_status(&world, "accounts.xlsx", "changed a moment ago");
+        until_status(&world, "accounts.xlsx", "has not arrived whole");
+    }
+    file.write_all(&bytes[2 * (bytes.len() / 3 + 1)..]).unwrap();
+    drop(file);
+    until(&world, "accounts", [40, 40, 0, 0]);
+}
+
+#[test]
+fn half_a_file_goes_back_untouched_after_its_time() {
+    let world = World::new();
+    let _daemon = running(&world);
+    let bytes = accounts_file(1, 40);
+    world.drop_bytes("accounts.xlsx", &bytes[..bytes.len() / 2]);
+    until_status(&world, "accounts.xlsx", "has not arrived whole");
+    let back = world.wait_for("half a file to come back", || world.returned().pop());
+    assert_eq!(fs::read(&back).unwrap(), &bytes[..bytes.len() / 2]);
+    until_status(&world, "accounts.xlsx", "returned:");
+    assert_eq!(world.counts("accounts"), [u64::MAX; 4]);
+}
+
+#[test]
+fn a_workbook_that_is_open_in_excel_or_libreoffice_waits_and_says_for_whom() {
+    let world = World::new();
+    let _daemon = running(&world);
+    let mut owner = vec![4u8];
+    owner.extend_from_slice(b"Anna");
+    owner.resize(165, b' ');
+    let locks = [
+        ("accounts.xlsx", "~$accounts.xlsx", owner, "Anna"),
+        (
+            "contacts.xlsx",
+            ".~lock.contacts.xlsx#",
+            b",berta,host,22.11.2026 14:03,file:///x;".to_vec(),
+            "berta",
+        ),
+    ];
+    for (name, lock, bytes, _) in &locks {
+        fs::write(world.dropbox().join(lock), bytes).unwrap();
+        let rows = [row!["Account Name", "Last Name"], row!["A", "B"]]
+            .map(|cells: Vec<Cell>| vec![cells[usize::from(*name == "contacts.xlsx")].clone()]);
+        world.drop_rows(name, &rows);
+    }
+    for (name, _, _, user) in &locks {
+        until_status(&world, name, &format!("held: waiting for {user} to close it"));
+        assert!(world.dropbox().join(name).exists());
+    }
+    assert_eq!(world.status()["dropbox"].as_array().unwrap().len(), 2);
+    for (name, lock, ..) in &locks {
+        fs::remove_file(world.dropbox().join(lock)).unwrap();
+        until(&world, name.trim_end_matches(".xlsx"), [1, 1, 0, 0]);
+    }
+}
+
+#[test]
+fn a_file_that_is_overwritten_while_it_waits_is_loaded_once_with_what_it_says_last() {
+    // Both ways of overwriting: in place, and by a rename over it, as Excel saves.
+    let world = World::new();
+    fs::write(world.dropbox().join("~$accounts.xlsx"), [0; 165]).unwrap();
+    let _daemon = running(&world);
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 5));
+    until_status(&world, "accounts.xlsx", "held");
+    fs::write(world.dropbox().join("accounts.xlsx"), accounts_file(100, 6)).unwrap();
+    world.drop_bytes("accounts.xlsx", &accounts_file(200, 7));
+    fs::remove_file(world.dropbox().join("~$accounts.xlsx")).unwrap();
+    until(&world, "accounts", [7, 7, 0, 0]);
+    assert!(numbers(&world).contains_key("000206"));
+}
+
+#[test]
+fn what_is_no_workbook_is_named_and_left_alone() {
+    let world = World::new();
+    let _daemon = running(&world);
+    world.drop_bytes("notes.docx", b"x");
+    world.drop_bytes("accounts.xlsx.part", b"x");
+    world.drop_bytes("Thumbs.db", b"x");
+    fs::create_dir(world.dropbox().join("folder.xlsx")).unwrap();
+    let ignored = world.wait_for("two ignored names", || {
+        let status = world.status();
+        let listed = status["dropbox"].as_array().unwrap().clone();
+        (listed.len() == 2).then_some(listed)
+    });
+    assert_eq!([&ignored[0]["file"], &ignored[1]["file"]], ["folder.xlsx", "notes.docx"]);
+    assert!(ignored.iter().all(|file| file["state"] == "ignored"), "{ignored:?}");
+    assert!(!world.dropbox().join("status/notes.docx.txt").exists());
+}
+
+// What is taken.
+
+#[test]
+fn files_are_taken_however_they_come() {
+    // Written in place, renamed in, and linked in: the kernel tells of each in another way. `poll_ms` is far away.
+    let world = World::with(json!({"poll_ms": 3_600_000}));
+    let _daemon = running(&world);
+    fs::write(world.dropbox().join("accounts.xlsx"), accounts_file(1, 3)).unwrap();
+    until(&world, "accounts", [3, 3, 0, 0]);
+    world.drop_bytes("accounts.xlsx", &accounts_file(4, 3));
+    until(&world, "accounts", [6, 6, 0, 0]);
+    let (beside, bytes) = (world.path().join("original.xlsx"), accounts_file(7, 3));
+    fs::write(&beside, &bytes).unwrap();
+    fs::hard_link(&beside, world.dropbox().join("accounts.xlsx")).unwrap();
+    until(&world, "accounts", [9, 9, 0, 0]);
+    assert_each_once(&world, 9);
+    assert!(fs::read(&beside).unwrap() == bytes, "the sender's own link");
+}
+
+#[test]
+fn one_bad_file_among_several_tables_stops_nobody() {
+    let world = World::new();
+    let _daemon = running(&world);
+    world.drop_bytes("broken.xlsx", b"this is no workbook");
+    world.drop_json("faulty.xlsx.json", json!({"batch_size": "many"}));
+    world.drop_bytes("faulty.xlsx", &accounts_file(1, 2));
+    world.drop_rows("contacts.xlsx", &[row!["Last Name"], row!["Berg"], row!["Tal"]]);
+    world.drop_rows("products.xlsx", &[row!["Name", "Product ID"], row!["Bolt", "B-1"]]);
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 4));
+    for (table, rows) in [("accounts", 4), ("contacts", 2), ("products", 1)] {
+        until(&world, table, [rows, rows, 0, 0]);
+    }
+    until_status(&world, "broken.xlsx", "returned:");
+    until_status(&world, "faulty.xlsx", "batch_size");
+    assert!(world.dropbox().join("faulty.xlsx").exists());
+}
+
+#[test]
+fn the_status_beside_the_dropbox_follows_a_file_to_its_end() {
+    let world = World::with(json!({"settle_ms": 400}));
+    let _daemon = running(&world);
+    let mut rows = accounts(1, 30);
+    rows[7][0] = "x".repeat(161).into();
+    world.drop_rows("accounts.xlsx", &rows);
+    until_status(&world, "accounts.xlsx", "settling: waiting for it to stand still");
+    until_status(&world, "accounts.xlsx", "done: 29 of 30 rows written to accounts, 1 refused");
+    until_idle(&world);
+    let text = world.status_text("accounts.xlsx");
+    let returned = world.returned()[0].file_name().unwrap().to_string_lossy().into_owned();
+    assert!(text.contains(&format!("fix the refused rows in returned/{returned}")), "{text}");
+    // Nothing clears it away afterwards: a workbook is gone from the dropbox, its text stays.
+    world.drop_rows("contacts.xlsx", &[row!["Last Name"], row!["Berg"]]);
+    until(&world, "contacts", [1, 1, 0, 0]);
+    assert_eq!(world.status_text("accounts.xlsx"), text);
+}
+
+#[test]
+fn sixty_workbooks_at_once_all_arrive_and_those_of_one_entity_in_the_order_of_their_arrival() {
+    let world = World::new();
+    let _daemon = running(&world);
+    // Names run against the order of arrival: a listing alone would take them the other way round.
+    for n in 0..30u32 {
+        let name = format!("accounts-{:02}.xlsx", 99 - n);
+        world.drop_json(
+            &format!("{name}.json"),
+            json!({"target_entity": "accounts", "table_name": "accounts"}),
+        );
+        world.drop_bytes(&name, &accounts_file(1 + n * 3, 3));
+        let name = format!("people_{n}.xlsx");
+        world
+            .drop_json(&format!("{name}.json"), json!({"target_entity": "contacts", "table_name": "people"}));
+        world.drop_rows(&name, &[row!["Last Name"], row![format!("Berg {n}")]]);
+        if n % 5 == 4 {
+            // The daemon sees what arrives together as one look does; it must have seen these before those that follow.
+            let seen = format!("{name}.txt");
+            world.wait_for("a look", || world.dropbox().join("status").join(&seen).exists().then_some(()));
+        }
+    }
+    for rows in [15, 30, 45, 60, 75, 90] {
+        world.wait_for(&format!("{rows} accounts"), || (world.counts("accounts")[1] >= rows).then_some(()));
+    }
+    until(&world, "people", [30, 30, 0, 0]);
+    until(&world, "accounts", [90, 90, 0, 0]);
+    assert_each_once(&world, 90);
+    assert_eq!(world.target("contacts").len(), 30);
+    let archived = world.archived();
+    assert_eq!(archived.iter().filter(|path| path.ends_with(".xlsx")).count(), 60, "{archived:?}");
+    // Within one table the order of arrival is the order of the rows; groups of five were seen together, by name.
+    let log = world.json_lines(&["log", "--table", "accounts", "--json"]);
+    assert_eq!(log.len(), 30);
+    let times: Vec<&str> = log.iter().map(|line| line["time"].as_str().unwrap()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    let group_of = |path: &String| {
+        let name = Path::new(path).file_name().unwrap().to_str().unwrap().to_owned();
+        (99 - name["accounts-".len()..].trim_end_matches(".xlsx").parse::<u32>().unwrap()) / 5
+    };
+    let folder = |job: &Value| {
+        let job = format!("/{}/accounts-", job["job"].as_str().unwrap());
+        archived.iter().find(|path| path.contains(&job) && path.ends_with(".xlsx")).unwrap()
+    };
+    let groups: Vec<u32> = log.iter().map(|line| group_of(folder(line))).collect();
+    assert!(groups.is_sorted(), "{groups:?}");
+}
+
+#[test]
+fn a_dropbox_that_is_removed_and_made_again_is_worked_on_again() {
+    let world = World::new();
+    let daemon = running(&world);
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 3));
+    until(&world, "accounts", [3, 3, 0, 0]);
+    fs::rename(world.dropbox(), world.path().join("away")).unwrap();
+    world.wait_for("the daemon to miss it", || daemon.log().contains("the dropbox is gone").then_some(()));
+    fs::create_dir(world.dropbox()).unwrap();
+    world.wait_for("it to be ours", || world.dropbox().join(".work/lock").exists().then_some(()));
+    world.drop_bytes("accounts.xlsx", &accounts_file(4, 3));
+    until(&world, "accounts", [6, 6, 0, 0]);
+    assert!(daemon.log().matches("cannot be read").count() <= 1, "{}", daemon.log());
+    // It is locked as before.
+    let second = world.ddu(&["run"]);
+    assert!(second.code == 1 && second.err.contains("in use by another ddu"), "{}", second.err);
+    // And when the old one comes back, what was left there is found.
+    fs::write(world.path().join("away/accounts.xlsx"), accounts_file(7, 3)).unwrap();
+    fs::rename(world.dropbox(), world.path().join("other")).unwrap();
+    fs::rename(world.path().join("away"), world.dropbox()).unwrap();
+    until(&world, "accounts", [9, 9, 0, 0]);
+    assert_each_once(&world, 9);
+}
+
+#[test]
+fn a_job_whose_folder_does_not_read_stays_for_the_operator_and_stops_nobody() {
+    let world = World::new();
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 3));
+    world.ddu(&["ingest"]);
+    let work = world.dropbox().join(".work");
+    let job = world.status()["jobs"][0]["job"].as_str().unwrap().to_owned();
+    let record = work.join(&job).join("job.json");
+    let text = fs::read(&record).unwrap();
+    fs::write(&record, b"{").unwrap();
+    let daemon = running(&world);
+    world.drop_rows("contacts.xlsx", &[row!["Last Name"], row!["Berg"]]);
+    world.wait_for("the other table", || (world.counts("contacts") == [1, 1, 0, 0]).then_some(()));
+    assert!(daemon.log().contains(&job) && daemon.log().contains("job.json"), "{}", daemon.log());
+    assert!(work.join(&job).join("accounts.xlsx").exists());
+    daemon.signal("TERM");
+    let mut daemon = daemon;
+    assert_eq!(daemon.end(), 0);
+    assert_eq!(world.ddu(&["run", "--once"]).code, 1, "a job is left that cannot go on");
+    fs::write(&record, text).unwrap();
+    world.run_once(0);
+    assert_each_once(&world, 3);
+}
+
+// Signals.
+
+/// A target whose every batch takes so long, in milliseconds.
+fn slow(world: &World, delay_ms: u64) -> Service {
+    Service::start(world, json!([{"on": {"kind": "batch", "every": 1}, "answer": {"delay_ms": delay_ms}}]))
+}
+
+/// A world with a slow target and a workbook of 400 rows in 20 batches on its way there, some of them written.
+fn under_way(delay_ms: u64, settings: Value) -> (World, Service, Daemon) {
+    let world = World::new();
+    let service = slow(&world, delay_ms);
+    let mut all = json!({"target": service.target(), "batch_size": 20, "workers": 2});
+    for (key, value) in settings.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    world.configure(all);
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 400));
+    let daemon = running(&world);
+    world.wait_for("some rows to be written", || {
+        let [_, written, _, pending] = world.counts("accounts");
+        (written > 0 && written < 400 && pending > 0).then_some(())
+    });
+    (world, service, daemon)
+}
+
+#[test]
+fn sigterm_ends_what_is_under_way_and_the_next_start_finishes_the_rest() {
+    let (world, _service, mut daemon) = under_way(200, json!({}));
+    daemon.signal("TERM");
+    assert_eq!(daemon.end(), 0, "{}", daemon.log());
+    let [records, written, _, pending] = world.counts("accounts");
+    assert!(written < 400 && records == written + pending, "{:?}", world.counts("accounts"));
+    let job = world.status()["jobs"][0]["job"].as_str().unwrap().to_owned();
+    let shown: Value = serde_json::from_str(&world.ddu(&["show", &job, "--json"]).out).unwrap();
+    assert_eq!(shown["parts"][0]["in_doubt"], json!([]), "what was sent was heard");
+    assert!(numbers(&world).len() as u64 == written);
+    world.run_once(0);
+    assert_each_once(&world, 400);
+    // No batch went twice.
+    let log = world.json_lines(&["log", "--json"]);
+    assert!(log.len() == 20 && log.iter().all(|line| line["attempt"] == 1), "{log:?}");
+}
+
+#[test]
+fn a_second_sigterm_stops_at_once() {
+    // The answers take a minute; the first signal would wait for them.
+    let world = World::new();
+    let service = slow(&world, 60_000);
+    world.configure(json!({"target": service.target(), "drain_ms": 50_000}));
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 10));
+    let mut daemon = running(&world);
+    world
+        .wait_for("the batch to leave", || (world.status()["jobs"][0]["state"] == "migrating").then_some(()));
+    daemon.signal("TERM");
+    world.wait_for("the drain", || daemon.log().contains("draining").then_some(()));
+    let begun = Instant::now();
+    daemon.signal("INT");
+    assert_eq!(daemon.end(), 0);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    drop(service);
+    let service = Service::start(&world, json!([]));
+    world.configure(json!({"target": service.target()}));
+    // Another address is another environment: row identities were made for the first. The rows are not lost, they wait.
+    assert_eq!(world.counts("accounts"), [10, 0, 0, 10]);
+}
+
+#[test]
+fn a_drain_does_not_sit_out_the_pauses_of_the_target() {
+    let world = World::new();
+    let service = Service::start(
+        &world,
+        json!([{"on": {"kind": "batch", "every": 1}, "answer": {"status": 429, "retry_after": "300"}}]),
+    );
+    world.configure(json!({"target": service.target()}));
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 10));
+    let mut daemon = running(&world);
+    let waiting = world.wait_for("the pause to be shown", || {
+        let status = world.status();
+        status["jobs"][0]["waiting_for"].as_str().filter(|text| text.contains("until")).map(str::to_owned)
+    });
+    assert!(waiting.starts_with("Dynamics until "), "{waiting}");
+    let begun = Instant::now();
+    daemon.signal("TERM");
+    assert_eq!(daemon.end(), 0);
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+    assert!(!daemon.log().contains("not drained"), "{}", daemon.log());
+}
+
+#[test]
+fn sighup_takes_a_good_configuration_and_keeps_the_old_one_over_a_bad_one() {
+    let world = World::with(json!({"settle_ms": 600_000}));
+    let daemon = running(&world);
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 3));
+    until_status(&world, "accounts.xlsx", "settling");
+    let good = fs::read(world.config()).unwrap();
+    for (bad, complaint) in [
+        (r#"{"dropbox": "dropbox", "#.to_owned(), "config.json: line 1"),
+        (String::from_utf8(good.clone()).unwrap().replace("600000", "\"soon\""), "settle_ms"),
+        (
+            String::from_utf8(good)
+                .unwrap()
+                .replace("\"lakehouse\":\"lakehouse\"", "\"lakehouse\":\"other\""),
+            "lakehouse",
+        ),
+    ] {
+        fs::write(world.config(), &bad).unwrap();
+        daemon.signal("HUP");
+        world.wait_for(complaint, || {
+            let log = daemon.log();
+            log.lines()
+                .any(|line| line.contains("ERROR") && line.contains("the old") && line.contains(complaint))
+                .then_some(())
+        });
+    }
+    assert!(world.dropbox().join("accounts.xlsx").exists());
+    world.configure(json!({}));
+    daemon.signal("HUP");
+    until(&world, "accounts", [3, 3, 0, 0]);
+    assert!(daemon.log().contains("configuration read again"));
+}
+
+#[test]
+fn sigusr1_lets_what_rests_try_again_at_once() {
+    // The token endpoint refuses us, which rests a job for half a minute, until a secret is there that it takes.
+    let world = World::new();
+    let service = Service::start(
+        &world,
+        json!([{"on": {"kind": "token", "times": 1}, "answer": {"status": 401, "code": "invalid_client"}}]),
+    );
+    world.configure(json!({"target": service.target(), "poll_ms": 3_600_000}));
+    let daemon = running(&world);
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 3));
+    world.wait_for("the job to rest", || daemon.log().contains("job rests").then_some(()));
+    let begun = Instant::now();
+    daemon.signal("USR1");
+    until(&world, "accounts", [3, 3, 0, 0]);
+    assert!(begun.elapsed() < Duration::from_secs(25), "it took {:?}", begun.elapsed());
+}
+
+// Deaths.
+
+#[test]
+fn a_daemon_that_was_killed_goes_on_where_it_stopped_and_every_row_is_there_once() {
+    let (world, _service, mut daemon) = under_way(100, json!({}));
+    for round in 0..4 {
+        daemon.signal("KILL");
+        assert_eq!(daemon.end(), -1);
+        let before = world.counts("accounts")[1];
+        daemon = running(&world);
+        if round < 3 {
+            world.wait_for("more rows", || (world.counts("accounts")[1] > before).then_some(()));
+        }
+    }
+    until(&world, "accounts", [400, 400, 0, 0]);
+    assert_each_once(&world, 400);
+    assert_eq!(world.json_lines(&["log", "--json"]).len(), 20);
+    let archived = world.archived();
+    assert_eq!(archived.iter().filter(|path| path.ends_with("accounts.xlsx")).count(), 1, "{archived:?}");
+}
+
+#[test]
+fn a_second_daemon_on_the_same_dropbox_is_refused_and_named_the_first() {
+    let world = World::new();
+    let daemon = running(&world);
+    for arguments in [&["run"][..], &["run", "--once"], &["ingest"], &["migrate"], &["init"]] {
+        let second = world.ddu(arguments);
+        assert_eq!(second.code, 1, "{arguments:?}: {}", second.err);
+        let holder = format!("process {}", daemon.child.id());
+        assert!(
+            second.err.contains("in use by another ddu") && second.err.contains(&holder),
+            "{}",
+            second.err
+        );
+    }
+}
+
+#[test]
+fn questions_are_answered_beside_a_running_daemon() {
+    let (world, _service, daemon) = under_way(150, json!({}));
+    let job = world.status()["jobs"][0]["job"].as_str().unwrap().to_owned();
+    for arguments in [
+        &["status"][..],
+        &["log"],
+        &["log", "--json"],
+        &["show", &job],
+        &["quarantine", "list"],
+        &["quarantine", "show", "accounts"],
+        &["config", "check"],
+        &["doctor"],
+    ] {
+        let said = world.ddu(arguments);
+        assert_eq!(said.code, 0, "{arguments:?}: {}{}", said.out, said.err);
+    }
+    let doctor = world.ddu(&["doctor"]);
+    assert!(
+        doctor.out.contains(&format!("process {} works on this dropbox", daemon.child.id())),
+        "{}",
+        doctor.out
+    );
+    until(&world, "accounts", [400, 400, 0, 0]);
+    assert_each_once(&world, 400);
+}
+
+// What it tells the service manager.
+
+/// The socket that systemd would listen on.
+struct Manager {
+    socket: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl Manager {
+    fn new(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Manager { socket, heard: Vec::new() }
+    }
+
+    /// Waits for a message that begins with this.
+    fn until(&mut self, begin: &str) -> String {
+        loop {
+            let mut buffer = [0; 4096];
+            let length = self
+                .socket
+                .recv(&mut buffer)
+                .unwrap_or_else(|error| panic!("{begin}: {error}; {:?}", self.heard));
+            let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            self.heard.push(message.clone());
+            if message.starts_with(begin) {
+                return message;
+            }
+        }
+    }
+}
+
+#[test]
+fn systemd_hears_of_the_start_the_pulse_the_reload_and_the_end() {
+    let world = World::new();
+    let mut manager = Manager::new(&world.path().join("notify"));
+    let mut command = world.command(&["run"]);
+    command.env("NOTIFY_SOCKET", world.path().join("notify")).env("WATCHDOG_USEC", "200000");
+    let mut daemon = world.start(command);
+    assert_eq!(manager.until("READY=1"), "READY=1\nSTATUS=watching the dropbox\n");
+    assert_eq!(
+        manager.heard[..manager.heard.len() - 1].iter().filter(|m| !m.starts_with("WATCHDOG=1")).count(),
+        0
+    );
+    manager.until("WATCHDOG=1");
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 3));
+    manager.until("STATUS=1 workbooks in work");
+    until(&world, "accounts", [3, 3, 0, 0]);
+    daemon.signal("HUP");
+    manager.until("RELOADING=1\nMONOTONIC_USEC=");
+    manager.until("READY=1\nSTATUS=watching the dropbox");
+    fs::write(world.config(), "{").unwrap();
+    daemon.signal("HUP");
+    manager.until("RELOADING=1\nMONOTONIC_USEC=");
+    manager.until("READY=1\nSTATUS=the new configuration is not usable");
+    manager.until("WATCHDOG=1");
+    daemon.signal("TERM");
+    manager.until("STOPPING=1");
+    assert_eq!(daemon.end(), 0);
+}
+
+#[test]
+fn the_watchdog_is_fed_while_a_large_workbook_is_taken_and_read() {
+    // 40 MB of a workbook's media is hashed twice and unpacked by nobody; the pulse must not miss it.
+    let world = World::new();
+    let mut manager = Manager::new(&world.path().join("notify"));
+    let mut bytes = b"a;b\n".to_vec();
+    for n in 0..400_000u32 {
+        bytes.extend_from_slice(format!("{n};{}\n", "x".repeat(90)).as_bytes());
+    }
+    world.drop_json("big.csv.json", to_accounts());
+    world.drop_bytes("big.csv", &bytes);
+    let mut command = world.command(&["run"]);
+    command.env("NOTIFY_SOCKET", world.path().join("notify")).env("WATCHDOG_USEC", "100000");
+    let _daemon = world.start(command);
+    manager.until("READY=1");
+    // Its columns fit no account, so it comes back; until then every tick of 50 ms is heard.
+    let mut longest = Duration::ZERO;
+    while world.returned().is_empty()
+        && !world.dropbox().join("returned").read_dir().is_ok_and(|mut dir| dir.next().is_some())
+    {
+        let begun = Instant::now();
+        manager.until("WATCHDOG=1");
+        longest = longest.max(begun.elapsed());
+    }
+    assert!(longest < Duration::from_secs(5), "silent for {longest:?}");
+}
+
+// The page.
+
+/// A port that was free a moment ago.
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Status code and body of the answer to a raw request.
+fn ask(page: SocketAddr, method: &str, path: &str, host: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(page).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+fn get(page: SocketAddr, path: &str) -> String {
+    let (code, body) = ask(page, "GET", path, &page.to_string());
+    assert_eq!(code, 200, "{path}: {body}");
+    body
+}
+
+/// The samples of a scrape, by name and labels as they stand.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
+            (name.to_owned(), value.parse().unwrap_or_else(|_| panic!("{line}")))
+        })
+        .collect()
+}
+
+#[test]
+fn the_page_the_metrics_and_the_status_command_say_the_same() {
+    let page = free_port();
+    let world = World::with(json!({"listen": page.to_string(), "batch_size": 10}));
+    let mut daemon = running(&world);
+    world.drop_bytes("broken.xlsx", b"this is no workbook");
+    world.drop_json("held.xlsx.json", json!({"bach_size": 1}));
+    world.drop_bytes("held.xlsx", &accounts_file(1, 1));
+    let mut rows = accounts(1, 25);
+    rows[3][0] = "x".repeat(161).into();
+    world.drop_rows("accounts.xlsx", &rows);
+    world.wait_for("the table", || (world.counts("accounts") == [25, 24, 1, 0]).then_some(()));
+    until_status(&world, "broken.xlsx", "returned:");
+    until_status(&world, "held.xlsx", "bach_size");
+    until_idle(&world);
+    let told: Value = serde_json::from_str(&get(page, "/status.json")).unwrap();
+    assert_eq!(told, world.status());
+    assert_eq!(told["tables"][0]["quarantined"], 1);
+    let html = get(page, "/");
+    for shown in ["accounts", "held.xlsx", "24 of 25 rows written, 1 to fix"] {
+        assert!(html.contains(shown), "{shown} is missing in\n{html}");
+    }
+    assert_eq!(get(page, "/healthz"), "ok\n");
+    let metrics = samples(&get(page, "/metrics"));
+    let of = |name: &str| metrics.get(name).copied().unwrap_or_else(|| panic!("no {name} in {metrics:#?}"));
+    for (rows, count) in [("staged", 25.0), ("written", 24.0), ("quarantined", 1.0)] {
+        assert_eq!(of(&format!("ddu_rows_{rows}_total{{table_name=\"accounts\"}}")), count, "{rows}");
+    }
+    for (rows, count) in [("records", 25.0), ("written", 24.0), ("quarantined", 1.0), ("pending", 0.0)] {
+        assert_eq!(
+            of(&format!("ddu_table_rows{{rows=\"{rows}\",table_name=\"accounts\"}}")),
+            count,
+            "{rows}"
+        );
+    }
+    let batches: f64 = metrics
+        .iter()
+        .filter(|(name, _)| name.starts_with("ddu_batches_total"))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!((batches, of("ddu_batch_seconds_count")), (3.0, 3.0));
+    assert_eq!(of("ddu_workbooks_total{outcome=\"loaded\"}"), 1.0);
+    assert_eq!(of("ddu_workbooks_total{outcome=\"returned\"}"), 1.0);
+    assert_eq!(of("ddu_dropbox_files{state=\"held\"}"), 2.0);
+    assert_eq!(of("ddu_unaccounted_tables"), 0.0);
+    assert!(of("ddu_disk_free_bytes{place=\"dropbox\"}") > 0.0);
+    assert!(of("ddu_disk_free_bytes{place=\"lakehouse\"}") > 0.0);
+    assert!(of("ddu_oldest_file_seconds") > 0.0);
+    assert!(of("ddu_workbook_bytes_total") > 0.0);
+    for path in ["/", "/status.json", "/metrics", "/healthz"] {
+        assert_eq!(ask(page, "GET", path, "evil.example:8787").0, 421, "{path}");
+        assert_eq!(ask(page, "POST", path, &page.to_string()).0, 405, "{path}");
+    }
+    daemon.signal("TERM");
+    assert_eq!(daemon.end(), 0);
+    assert!(TcpStream::connect(page).is_err());
+}
+
+#[test]
+fn a_taken_port_fails_the_start_with_a_way_out() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let world = World::with(json!({"listen": taken.local_addr().unwrap().to_string()}));
+    let said = world.ddu(&["run"]);
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("set `listen` to a free address"), "{}", said.err);
+}
