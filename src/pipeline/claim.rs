@@ -106,7 +106,13 @@ impl Pipeline {
         if journal.state() == State::Claiming {
             let path = dir.workbook(&record);
             let (file, _) = open_dropped(&path)?;
-            let (_, sha256) = on_disk(move || hash(file, &path)).await?;
+            let read_again = move || {
+                let (file, sha256) = hash(file, &path)?;
+                // Whoever dropped it did not wait for the disk; from here on it is ours to keep.
+                doing(file.sync_all(), "sync", &path)?;
+                Ok::<_, DiskError>(sha256)
+            };
+            let sha256 = on_disk(read_again).await?;
             if hex(&sha256) != record.sha256 {
                 // A writer that still held the file went on after the rename: what stands here is not what was looked at.
                 tracing::warn!(job = %record.job, "the workbook changed while it was claimed; it settles again");

@@ -97,10 +97,7 @@ impl Sheet {
     /// The first row with this text in the column.
     pub fn find(&self, header: &str, text: &str) -> usize {
         let column = self.column(header);
-        self.rows
-            .iter()
-            .position(|row| row[column].to_string() == text)
-            .unwrap_or_else(|| panic!("no `{text}`"))
+        self.rows.iter().position(|row| row[column] == text).unwrap_or_else(|| panic!("no `{text}`"))
     }
 
     /// What stands in a column, from the first row below the header down.

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::row;
 use crate::world::{Cell, World, accounts, block_on, tally, workbook};
 
 /// A header and one account for each name and city; without an account number nothing but its own id names a row.
