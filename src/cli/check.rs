@@ -14,8 +14,9 @@ use crate::domain::settings::LoadSettings;
 use crate::io::spool::entry::open_dropped;
 use crate::io::spool::names::shown;
 use crate::pipeline::check::{CheckError, CheckedRow};
+use crate::pipeline::claim::healing_loads;
 
-/// Checks each file with the settings that a sidecar beside it gives.
+/// Checks each file with the settings that a sidecar beside it gives; a returned workbook brings its own.
 pub(super) async fn run(
     settings: Settings,
     files: &[std::path::PathBuf],
@@ -39,7 +40,12 @@ async fn check_file(
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
     let name = path.file_name().map(shown).unwrap_or_default();
-    let loads = match loads_of(&assembly.pipeline.settings, path, &name) {
+    let (file, _) = open_dropped(path)?;
+    let loads = match assembly.pipeline.returned_mark(&name, file).await? {
+        Some(book) => Ok(healing_loads(&book)),
+        None => loads_of(&assembly.pipeline.settings, path, &name),
+    };
+    let loads = match loads {
         Ok(loads) => loads,
         Err(error) => {
             writeln!(out, "{}", fault(&name, &format!("{error:#}"), as_json))?;

@@ -177,7 +177,7 @@ impl Pipeline {
             Some((SetAsideKind::Returned, reason)) => (
                 Ended::Returned,
                 format!(
-                    "not loaded: {reason}\nyour file lies untouched in returned/{}; mend it and drop it again",
+                    "not loaded: {reason}\nyour file lies untouched in returned/{}; correct it and drop it again",
                     job.journal.given_back().unwrap_or("")
                 ),
             ),
@@ -190,11 +190,12 @@ impl Pipeline {
 
     fn end_of_rows(&self, job: &Job) -> (Ended, String) {
         let mut lines = Vec::new();
-        let (mut refused_rows, mut refused_table) = (0, None);
+        let (mut written_rows, mut refused_rows, mut refused_table) = (0, 0, None);
         for (load, ledger) in job.record.loads.iter().zip(job.journal.ledgers()) {
             let staged = ledger.staged.as_ref();
             let rows = staged.map_or(0, |staged| staged.rows);
             let refused = ledger.held_rows + ledger.refused_rows;
+            written_rows += ledger.written_rows;
             refused_rows += refused;
             if refused > 0 {
                 refused_table.get_or_insert(load.table_name.as_str());
@@ -213,12 +214,17 @@ impl Pipeline {
             }
         }
         match job.journal.given_back() {
-            Some(file) => lines.push(format!(
-                "to do: open returned/{file}, mend the coloured cells, save it and drop it into this folder again; \
-                 not the first workbook, whose other rows are settled"
-            )),
+            Some(file) => {
+                let mut line = format!(
+                    "to do: open returned/{file}, correct the red cells, save it and drop it into this folder again"
+                );
+                if written_rows > 0 {
+                    line.push_str("; do not drop the first workbook once more: its other rows are written");
+                }
+                lines.push(line);
+            }
             None if refused_rows > 0 => lines.push(format!(
-                "the refused rows wait in quarantine; your operator makes a workbook to mend of them with \
+                "the refused rows wait in quarantine; your operator writes them to a workbook to correct with \
                  `ddu quarantine export {} -o FILE.xlsx`",
                 refused_table.unwrap_or_default()
             )),

@@ -54,7 +54,7 @@ impl Pipeline {
             return Ok(Claim::Changed);
         }
         let (file, sha256) = on_disk(move || hash(file, &from)).await?;
-        let mark = self.returned_mark(ready, file).await?;
+        let mark = self.returned_mark(&shown(&ready.name), file).await?;
         let record = self.new_record(ready, &sha256, mark)?;
         let dir = self.spool.job_dir(&record.job);
         dir.create(&record)?;
@@ -168,9 +168,12 @@ impl Pipeline {
     }
 
     /// A workbook that DDU gave back brings its settings along. One that does not read is claimed as it is: staging says why.
-    async fn returned_mark(&self, ready: &Ready, file: File) -> Result<Option<ReturnedBook>, Halt> {
+    ///
+    /// # Errors
+    /// When the reader cannot be started.
+    pub async fn returned_mark(&self, name: &str, file: File) -> Result<Option<ReturnedBook>, Halt> {
         let request = ReadRequest {
-            file_name: shown(&ready.name),
+            file_name: name.to_owned(),
             what: ReadWhat::Probe,
             timezone: "UTC".to_owned(),
             hints: Default::default(),
@@ -234,7 +237,7 @@ fn without_removed_sheets(mut book: ReturnedBook, sheets: &[SheetInfo]) -> Retur
 
 /// The loads of a returned workbook: as its rows were loaded before, but never replacing the table. What was only
 /// rehearsed is rehearsed again: nobody has asked for it to be written.
-fn healing_loads(book: &ReturnedBook) -> Vec<LoadSettings> {
+pub fn healing_loads(book: &ReturnedBook) -> Vec<LoadSettings> {
     let load = |part: &ReturnedPart| LoadSettings {
         sheet: Some(part.sheet.clone()),
         header_row: None,

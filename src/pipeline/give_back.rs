@@ -45,7 +45,7 @@ impl Pipeline {
         };
         let text = format!(
             "{} was not loaded.\n\n{reason}\n\nNothing of it was written, and the file beside this text is yours, \
-             unchanged. Mend what is wrong and drop it into the folder again.{sidecar}\n\njob {}\n",
+             unchanged. Correct what is wrong and drop it into the folder again.{sidecar}\n\njob {}\n",
             record.workbook, record.job
         );
         let text_name = returned_name(&record.workbook, &record.job, &format!("{extension}.txt"));

@@ -173,15 +173,14 @@ impl Pipeline {
         let before = self.state_of(load).await?.map_or(0, |before| before.written);
         let written = before + job.journal.part(part).written_rows as i64;
         let quarantined = self.lake.quarantine_count(&load.table_name).await? as i64;
-        let to_fix =
-            if quarantined == 1 { "1 row to fix".to_owned() } else { format!("{quarantined} rows to fix") };
-        let status = match (quarantined, staged.left_behind) {
-            (0, 0) => "done".to_owned(),
-            (0, left) => format!("done; {left} records of the replaced version stay in the target"),
-            (_, 0) => to_fix,
-            (_, left) => {
-                format!("{to_fix}; {left} records of the replaced version stay in the target")
-            }
+        let fate = match quarantined {
+            0 => "done".to_owned(),
+            1 => "1 row to fix".to_owned(),
+            rows => format!("{rows} rows to fix"),
+        };
+        let status = match staged.left_behind {
+            0 => fate,
+            left => format!("{fate}; {left} records of the replaced version stay in the target"),
         };
         self.put_state(job, part, entity, STEP_DONE, written, quarantined, &status).await
     }

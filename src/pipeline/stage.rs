@@ -24,8 +24,14 @@ use crate::domain::value::StageType;
 use crate::io::delta::{Begin, HealWriter, StageKind, StageWriter, staged_rows, staged_schema};
 use crate::io::durable;
 use crate::io::dynamics::{PlanFault, TargetFault};
+use crate::io::returned::{ID_HEADER, WRONG_HEADER};
 use crate::io::spool::entry::open_dropped;
 use crate::io::workbook::{ReadLimits, ReadRequest, ReadWhat, Reading, SheetHeader};
+
+/// What the sender of a returned workbook reads that cannot be recognised as one any more.
+const LOST_MARK: &str = "these are rows of a returned workbook, but its hidden sheet is gone, so they would be loaded a \
+     second time; correct the workbook in the folder `returned` itself and save it as .xlsx or .ods with all its sheets \
+     (a .csv keeps only one)";
 
 /// A part could not be staged: by a fault of the workbook or its settings, or for now.
 pub(super) enum Unstaged {
@@ -246,16 +252,22 @@ impl Pipeline {
         let entity = match self.dynamics.entity(&load.target_entity).await {
             Err(fault @ TargetFault::UnknownEntity { .. }) => {
                 // A file that is no workbook at all has no entity to be asked about.
-                self.start_reading(file, name, load, BTreeMap::new()).await?;
-                return Err(Unstaged::Senders(format!(
-                    "{fault}; set `target_entity` in a sidecar `{name}.json`, or rename the workbook"
-                )));
+                let (_, header) = self.start_reading(file, name, load, BTreeMap::new()).await?;
+                return Err(Unstaged::Senders(match has_lost_its_mark(&header) {
+                    true => LOST_MARK.to_owned(),
+                    false => format!(
+                        "{fault}; set `target_entity` in a sidecar `{name}.json`, or rename the workbook"
+                    ),
+                }));
             }
             entity => entity?,
         };
         let existing = if load.overwrite { None } else { self.lake.staged_columns(&load.table_name).await? };
         let hints = hints(&entity, load, existing.as_deref().unwrap_or_default());
         let (reading, header) = self.start_reading(file, name, load, hints).await?;
+        if has_lost_its_mark(&header) {
+            return Err(Unstaged::Senders(LOST_MARK.to_owned()));
+        }
         match self.dynamics.prepare(&entity, &header.columns, load).await {
             Ok(_) => Ok(OpenSheet { reading, header, entity }),
             Err(PlanFault::Target(fault)) => Err(fault.into()),
@@ -343,8 +355,10 @@ impl Pipeline {
         let mut notes = sheet.header.notes.clone();
         if let Some(summary) = sheet.reading.summary() {
             notes.extend(summary.notes.iter().cloned());
-            if summary.faults > 0 {
-                notes.push(format!("{} cells cannot be carried; their rows come back", summary.faults));
+            match summary.faults {
+                0 => {}
+                1 => notes.push("1 cell cannot be read as a value; its row comes back".to_owned()),
+                more => notes.push(format!("{more} cells cannot be read as values; their rows come back")),
             }
         }
         if rows == 0 {
@@ -406,6 +420,12 @@ impl Pipeline {
             memory_bytes_max: limits.reader_memory_bytes_max,
         }
     }
+}
+
+/// Whether the sheet has the columns of a returned one, and nothing in its workbook says that it is one.
+fn has_lost_its_mark(header: &SheetHeader) -> bool {
+    let has = |wanted: &str| header.columns.iter().any(|column| column.header.trim() == wanted);
+    has(ID_HEADER) && has(WRONG_HEADER)
 }
 
 /// The event that puts the workbook aside; the operator reads it in the log as well.

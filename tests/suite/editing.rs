@@ -97,7 +97,8 @@ impl Sheet {
     /// The first row with this text in the column.
     pub fn find(&self, header: &str, text: &str) -> usize {
         let column = self.column(header);
-        self.rows.iter().position(|row| row[column] == text).unwrap_or_else(|| panic!("no `{text}`"))
+        let shown: Vec<String> = self.rows.iter().map(|row| row[column].to_string()).collect();
+        shown.iter().position(|shown| shown == text).unwrap_or_else(|| panic!("no `{text}` in {shown:?}"))
     }
 
     /// What stands in a column, from the first row below the header down.

@@ -63,6 +63,7 @@ fn cells_that_nobody_touched_are_written_as_they_came() {
         "Industry",
         "Main Phone",
         "Address 1: ZIP/Postal Code",
+        "Last On Hold Time",
     ];
     let long = "x".repeat(161);
     let bad = row![
@@ -76,12 +77,19 @@ fn cells_that_nobody_touched_are_written_as_they_came() {
         "Consulting",
         "+49 30 1234",
         "01067",
+        "2026-07-01T10:00:00",
     ];
     let mut spaced = bad.clone();
     spaced[1] = "008".into();
     spaced[2] = "  two lines\nand a blank ".into();
     spaced[8] = "'quoted".into();
-    let (world, mut book) = refused(&[header, bad, spaced]);
+    spaced[10] = "2026-10-25T00:30:00Z".into();
+    let world = World::new();
+    world.drop_json("accounts.xlsx.json", json!({"timezone": "Europe/Berlin"}));
+    world.drop_rows("accounts.xlsx", &[header, bad, spaced]);
+    world.run_once(3);
+    let mut book = Book::open(&world.returned()[0]);
+    assert!(matches!(book.first().get(1, "Last On Hold Time"), Data::DateTime(_)), "a person can sort by it");
     for row in [1, 2] {
         book.first().set(row, "Account Name", format!("Mended {row}"));
     }
@@ -100,12 +108,15 @@ fn cells_that_nobody_touched_are_written_as_they_came() {
         ("industrycode", json!(7)),
         ("telephone1", json!("+49 30 1234")),
         ("address1_postalcode", json!("01067")),
+        ("lastonholdtime", json!("2026-07-01T08:00:00Z")),
     ] {
         assert_eq!(first[attribute], value, "{attribute}");
     }
     let second = find(&target, "name", "Mended 2");
     assert_eq!(second["description"], "  two lines\nand a blank ");
     assert_eq!(second["telephone1"], "'quoted");
+    // The hour that the clock of Berlin has twice.
+    assert_eq!(second["lastonholdtime"], "2026-10-25T00:30:00Z");
 }
 
 #[test]
@@ -478,6 +489,39 @@ fn a_workbook_that_was_set_aside_comes_back_untouched_with_the_reason_beside_it(
     assert!(text.contains("accounts.xlsx.json"), "the sidecar has to come along again: {text}");
     assert!(world.status_text("accounts.xlsx").contains("returned/accounts."));
     assert!(world.target("accounts").is_empty());
+}
+
+#[test]
+fn a_returned_workbook_without_its_hidden_sheet_is_not_loaded_a_second_time() {
+    // Saved as CSV, and copied into a new workbook that is called like the first.
+    let (world, mut book) = refused(&accounts_with_long_names(4, &[3]));
+    book.first().set(1, "Account Name", "Mended");
+    let line = |row: &Vec<Data>| row.iter().map(|cell| format!("\"{cell}\"")).collect::<Vec<_>>().join(",");
+    let csv: String = book.first().rows.iter().map(|row| line(row) + "\n").collect();
+    world.drop_bytes("accounts.20261122T140320Z-9f3a1c2e.csv", csv.as_bytes());
+    book.sheets.truncate(1);
+    world.drop_bytes("accounts.xlsx", &book.save());
+    world.run_once(3);
+    assert_eq!(world.counts("accounts"), [4, 3, 1, 0]);
+    for file in ["accounts.20261122T140320Z-9f3a1c2e.csv", "accounts.xlsx"] {
+        let told = world.status_text(file);
+        assert!(told.contains("hidden sheet is gone"), "{told}");
+    }
+}
+
+#[test]
+fn a_returned_workbook_can_be_checked_before_it_is_dropped() {
+    let (world, mut book) = refused(&accounts_with_long_names(4, &[3]));
+    let file = world.path().join("anything.xlsx");
+    std::fs::write(&file, book.save()).unwrap();
+    let said = world.ddu(&["check", file.to_str().unwrap()]);
+    assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    assert!(said.out.contains("Account Name"), "{}", said.out);
+    book.first().set(1, "Account Name", "Mended");
+    std::fs::write(&file, book.save()).unwrap();
+    let said = world.ddu(&["check", file.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(said.out.contains("1 of 1 rows can be written"), "{}", said.out);
 }
 
 #[test]

@@ -55,7 +55,27 @@ fn one_line(sentence: &str) -> String {
         .split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
         .collect();
-    shortened(&words.join(" "), SENTENCE_CHARS_MAX)
+    shortened(&spoken(&words.join(" ")), SENTENCE_CHARS_MAX)
+}
+
+/// The sentence as an office worker writes it: a capital at its beginning, quotation marks around values.
+fn spoken(sentence: &str) -> String {
+    // An odd one belongs to a value; guessing which would tear it apart.
+    let paired = sentence.matches('`').count().is_multiple_of(2);
+    let mut open = false;
+    let quoted = sentence.chars().map(|c| match c {
+        '`' if paired => {
+            open = !open;
+            if open { '“' } else { '”' }
+        }
+        other => other,
+    });
+    let mut sentence: String = quoted.collect();
+    if let Some(first) = sentence.chars().next().filter(|c| c.is_lowercase()) {
+        let capital: String = first.to_uppercase().collect();
+        sentence.replace_range(..first.len_utf8(), &capital);
+    }
+    sentence
 }
 
 fn shortened(text: &str, chars_max: usize) -> String {
@@ -114,7 +134,7 @@ pub(super) fn cell_note<'a>(refusals: impl Iterator<Item = &'a Refusal>) -> Note
 pub(super) fn way_on_note() -> Note {
     note(
         "How to send these rows again:\n\
-         1. Mend the coloured cells.\n\
+         1. Correct the red cells.\n\
          2. Save this workbook under any name; keep its sheets and its columns.\n\
          3. Drop it into the folder again.\n\
          A row that you delete here is not written and stays in quarantine.",
@@ -227,15 +247,27 @@ mod tests {
 
     #[test]
     fn several_reasons_are_numbered_alike_and_one_is_not() {
-        assert_eq!(sentences(&[refusal("too long", "cut it")]), ("too long".into(), "cut it".into()));
+        assert_eq!(sentences(&[refusal("too long", "cut it")]), ("Too long".into(), "Cut it".into()));
         let (wrong, advice) = sentences(&[refusal("too\r\nlong", "mend it"), refusal("unknown", "mend it")]);
-        assert_eq!((wrong.as_str(), advice.as_str()), ("1. too long\n2. unknown", "mend it"));
+        assert_eq!((wrong.as_str(), advice.as_str()), ("1. Too long\n2. Unknown", "Mend it"));
         assert_eq!(sentences(&[]), (String::new(), String::new()));
         let many: Vec<Refusal> =
             (0..REASONS_MAX + 3).map(|n| refusal(&"x".repeat(5_000), &n.to_string())).collect();
         let (wrong, advice) = sentences(&many);
         assert!(advice.ends_with("20. 19\n… and 3 more"), "{advice}");
         assert!(wrong.encode_utf16().count() <= CELL_UNITS_MAX);
+    }
+
+    #[test]
+    fn sentences_read_as_an_office_worker_writes_them() {
+        assert_eq!(
+            spoken("`Spaceflight` is not one of the choices"),
+            "“Spaceflight” is not one of the choices"
+        );
+        assert_eq!(spoken("no account has the number `a` or `b`"), "No account has the number “a” or “b”");
+        assert_eq!(spoken("`a`b` is too long"), "`a`b` is too long");
+        assert_eq!(spoken("ßtraße"), "SStraße");
+        assert_eq!(spoken(""), "");
     }
 
     #[test]

@@ -41,6 +41,10 @@ use crate::domain::row::RowId;
 use crate::domain::settings::LoadSettings;
 use crate::domain::value::{StageType, Value};
 
+/// The header over the reasons, unless the sender has one like it.
+pub const WRONG_HEADER: &str = "What is wrong";
+/// The header of the hidden row ids, unless the sender has one like it.
+pub const ID_HEADER: &str = "_ddu_row_id";
 /// Columns that stand in front of the sender's.
 pub const OWN_COLUMNS: u16 = 4;
 /// Columns of a sender that fit beside ours.

@@ -162,7 +162,7 @@ fn what_a_sender_wrote_comes_back_as_it_was() {
     assert_eq!(headers[..5], ["Row", "What is wrong", "What to do", "_ddu_row_id", "Account Name"]);
     assert_eq!(
         cells[1][..4],
-        [Data::Float(2.0), text("`Mining` is not an industry"), text("Mend it."), text(&id(2).to_string()),]
+        [Data::Float(2.0), text("“Mining” is not an industry"), text("Mend it."), text(&id(2).to_string()),]
     );
     assert_eq!(cells[1][4..8], [text("=1+1"), text("0012"), Data::Float(42.0), Data::Float(0.1)]);
     assert_eq!(cells[1][8], Data::Bool(true));
@@ -176,7 +176,7 @@ fn what_a_sender_wrote_comes_back_as_it_was() {
 
     assert_eq!(
         cells[2][1],
-        text("1. `many` is not a number\n2. `last spring` is not a date\n3. another row has this number")
+        text("1. “many” is not a number\n2. “last spring” is not a date\n3. Another row has this number")
     );
     assert_eq!(
         cells[2][4..8],
@@ -362,7 +362,7 @@ fn notes_have_a_limit_and_the_reasons_do_not() {
     writer.finish(&mut bytes).unwrap();
     assert_eq!(part(&bytes, "xl/comments1.xml").matches("<comment ").count(), NOTES_MAX + 2);
     let cells = cells(&bytes, "Customers");
-    assert!(cells[1..].iter().all(|row| row[1] == Data::String("it is blank".into())));
+    assert!(cells[1..].iter().all(|row| row[1] == Data::String("It is blank".into())));
     assert_eq!(cells.len(), rows as usize + 1);
 }
 

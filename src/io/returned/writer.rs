@@ -16,7 +16,8 @@ use super::cells::{Cell, Content, NumberLook};
 use super::help::{self, LISTS_SHEET, Lists};
 use super::looks::{Looks, Mood};
 use super::{
-    NOTES_MAX, OWN_COLUMNS, RETURNED_COLUMNS_MAX, ReturnError, ReturnedColumn, ReturnedRow, ReturnedSheet,
+    ID_HEADER, NOTES_MAX, OWN_COLUMNS, RETURNED_COLUMNS_MAX, ReturnError, ReturnedColumn, ReturnedRow,
+    ReturnedSheet, WRONG_HEADER,
 };
 use crate::domain::cell::SHEET_ROWS_MAX;
 use crate::domain::job::JobId;
@@ -25,7 +26,7 @@ use crate::domain::value::StageType;
 use crate::io::workbook::{MARK_SHEET, MARK_VERSION, ReturnedBook, ReturnedPart};
 
 /// Headers of our columns, in their order; where the sender has one of them, ours gives way.
-const OWN_HEADERS: [&str; OWN_COLUMNS as usize] = ["Row", "What is wrong", "What to do", "_ddu_row_id"];
+const OWN_HEADERS: [&str; OWN_COLUMNS as usize] = ["Row", WRONG_HEADER, "What to do", ID_HEADER];
 const NUMBER_COLUMN: u16 = 0;
 const WRONG_COLUMN: u16 = 1;
 const ADVICE_COLUMN: u16 = 2;
@@ -99,7 +100,7 @@ impl ReturnedWriter {
         guarded(workbook, || {
             let properties = DocProperties::new()
                 .set_author("DDU")
-                .set_title(format!("Rows to mend of {workbook}"))
+                .set_title(format!("Refused rows of {workbook}"))
                 .set_creation_datetime(&ExcelDateTime::from_timestamp(seconds)?);
             book.set_properties(&properties);
             book.set_tempdir(temp_dir).map(|_| ())
