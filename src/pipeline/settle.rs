@@ -126,7 +126,10 @@ impl Settler {
                 EntryKind::Passing | EntryKind::Owner { .. } => continue,
                 EntryKind::Foreign(why) => standing(&name, "ignored", why),
                 EntryKind::Sidecar(_) => match sidecar_standing(&name, &sidecars, &entries) {
-                    Some(standing) => standing,
+                    Some(standing) => {
+                        look.settling |= standing.state == "settling";
+                        standing
+                    }
                     None => continue,
                 },
                 EntryKind::Workbook => {
