@@ -16,4 +16,5 @@ mod journey;
 mod returned;
 mod service;
 mod settings;
+mod sidecars;
 mod tidy;
