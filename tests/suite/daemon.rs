@@ -94,7 +94,7 @@ fn half_a_file_goes_back_untouched_after_its_time() {
     until_status(&world, "accounts.xlsx", "has not arrived whole");
     let back = world.wait_for("half a file to come back", || world.returned().pop());
     assert_eq!(fs::read(&back).unwrap(), &bytes[..bytes.len() / 2]);
-    until_status(&world, "accounts.xlsx", "returned:");
+    until_status(&world, "accounts.xlsx", "not loaded:");
     assert_eq!(world.counts("accounts"), [u64::MAX; 4]);
 }
 
@@ -196,7 +196,7 @@ fn one_bad_file_among_several_tables_stops_nobody() {
     for (table, rows) in [("accounts", 4), ("contacts", 2), ("products", 1)] {
         until(&world, table, [rows, rows, 0, 0]);
     }
-    until_status(&world, "broken.xlsx", "returned:");
+    until_status(&world, "broken.xlsx", "not loaded:");
     until_status(&world, "faulty.xlsx", "batch_size");
     assert!(world.dropbox().join("faulty.xlsx").exists());
 }
@@ -209,7 +209,7 @@ fn the_status_beside_the_dropbox_follows_a_file_to_its_end() {
     rows[7][0] = "x".repeat(161).into();
     world.drop_rows("accounts.xlsx", &rows);
     until_status(&world, "accounts.xlsx", "settling: waiting for it to stand still");
-    until_status(&world, "accounts.xlsx", "done: 29 of 30 rows written to accounts, 1 refused");
+    until_status(&world, "accounts.xlsx", "done: 29 of 30 rows written to accounts (table accounts), 1 refused");
     until_idle(&world);
     let text = world.status_text("accounts.xlsx");
     let returned = world.returned()[0].file_name().unwrap().to_string_lossy().into_owned();
@@ -654,7 +654,7 @@ fn the_page_the_metrics_and_the_status_command_say_the_same() {
     rows[3][0] = "x".repeat(161).into();
     world.drop_rows("accounts.xlsx", &rows);
     world.wait_for("the table", || (world.counts("accounts") == [25, 24, 1, 0]).then_some(()));
-    until_status(&world, "broken.xlsx", "returned:");
+    until_status(&world, "broken.xlsx", "not loaded:");
     until_status(&world, "held.xlsx", "bach_size");
     until_idle(&world);
     let told: Value = serde_json::from_str(&get(page, "/status.json")).unwrap();
