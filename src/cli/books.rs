@@ -15,13 +15,12 @@ pub struct Books {
 }
 
 impl Books {
-    /// Opens them.
+    /// Opens them; nothing is made, and what does not exist yet is empty.
     ///
     /// # Errors
     /// When the lakehouse cannot be read.
-    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let lake = Lakehouse::open(&settings.lakehouse, &settings.database, &settings.quarantine_database)
-            .await
+    pub fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let lake = Lakehouse::look(&settings.lakehouse, &settings.database, &settings.quarantine_database)
             .context("the lakehouse cannot be opened")?;
         Ok(Books { spool: Spool::at(&settings.dropbox), lake })
     }

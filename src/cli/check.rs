@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{ALL_WRITTEN, FAILED, ROWS_LEFT, now, this_program};
 use crate::config::{Settings, default_loads, parse_sidecar};
-use crate::daemon::assembly::{Assembly, assemble};
+use crate::daemon::assembly::{Access, Assembly, assemble};
 use crate::domain::job::JobId;
 use crate::domain::settings::LoadSettings;
 use crate::io::spool::entry::open_dropped;
@@ -23,7 +23,7 @@ pub(super) async fn run(
     as_json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let assembly = assemble(settings, this_program()?, now).await?;
+    let assembly = assemble(settings, this_program()?, now, Access::Look).await?;
     let mut worst = ALL_WRITTEN;
     for path in files {
         let code = check_file(&assembly, path, as_json, out).await?;
@@ -56,7 +56,17 @@ async fn check_file(
     // No row of it is staged, so the id only has to be one.
     let job = JobId::new(now(), &[0; 32]);
     for load in &loads {
-        let (file, _) = open_dropped(path)?;
+        // A person names the file, so a link is followed here.
+        let opened = path.canonicalize().map_err(|error| error.to_string()).and_then(|path| {
+            open_dropped(&path).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+        });
+        let file = match opened {
+            Ok((file, _)) => file,
+            Err(reason) => {
+                writeln!(out, "{}", fault(&name, &format!("cannot be read: {reason}"), as_json))?;
+                return Ok(FAILED);
+            }
+        };
         match check_sheet(assembly, file, &name, load, &job, as_json, out).await {
             Ok(sheet) => code = code.max(sheet),
             Err(error) => match error.downcast::<CheckError>() {

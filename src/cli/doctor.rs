@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::{ALL_WRITTEN, FAILED, WRONG_USAGE, write_table};
 use crate::config::Settings;
+use crate::daemon::assembly::Access;
 use crate::daemon::target::OpenTarget;
 use crate::io::delta::Lakehouse;
 use crate::io::spool::Spool;
@@ -72,21 +73,30 @@ async fn look_around(settings: &Settings) -> Vec<Finding> {
     findings.extend(around.faults.iter().map(|fault| Finding::bad("configuration", fault.to_string())));
     findings.extend(around.notes.iter().map(|note| Finding::good("configuration", note.to_string())));
     findings.extend(dropbox(&Spool::at(&settings.dropbox)));
-    let lake = Lakehouse::open(&settings.lakehouse, &settings.database, &settings.quarantine_database).await;
-    findings.push(match lake {
-        Ok(lake) => match lake.tables().await {
-            Ok(tables) => {
-                Finding::good("lakehouse", format!("{}, {} staged tables", settings.lakehouse, tables.len()))
-            }
-            Err(error) => Finding::bad("lakehouse", format!("{:#}", anyhow::Error::from(error))),
-        },
-        Err(error) => Finding::bad("lakehouse", format!("{:#}", anyhow::Error::from(error))),
-    });
+    findings.push(lakehouse(settings).await);
     if let Some(folder) = settings.lakehouse_dir() {
         findings.extend(free_space("lakehouse disk", folder));
     }
     findings.push(target(settings).await);
     findings
+}
+
+/// Tries the lakehouse as a commit would; one that is not there yet is not made for it.
+async fn lakehouse(settings: &Settings) -> Finding {
+    if settings.lakehouse_dir().is_some_and(|folder| !folder.exists()) {
+        return Finding::good("lakehouse", format!("{}, made when it is first used", settings.lakehouse));
+    }
+    let tables = async {
+        let (root, database, quarantine) =
+            (&settings.lakehouse, &settings.database, &settings.quarantine_database);
+        Lakehouse::open(root, database, quarantine).await?.tables().await
+    };
+    match tables.await {
+        Ok(tables) => {
+            Finding::good("lakehouse", format!("{}, {} staged tables", settings.lakehouse, tables.len()))
+        }
+        Err(error) => Finding::bad("lakehouse", format!("{:#}", anyhow::Error::from(error))),
+    }
 }
 
 fn dropbox(spool: &Spool) -> Vec<Finding> {
@@ -142,7 +152,7 @@ fn free_space(what: &'static str, folder: &Path) -> Option<Finding> {
 }
 
 async fn target(settings: &Settings) -> Finding {
-    let target = match OpenTarget::open(settings).await {
+    let target = match OpenTarget::open(settings, Access::Look).await {
         Ok(target) => target,
         Err(error) => return Finding::bad("target", format!("{error:#}")),
     };

@@ -6,28 +6,32 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::args::InitArgs;
-use super::books::Books;
 use super::{ALL_WRITTEN, FAILED, WRONG_USAGE};
 use crate::config::Settings;
+use crate::io::delta::Lakehouse;
 use crate::io::durable;
+use crate::io::spool::Spool;
 
 /// Makes what is missing, after removing what was asked for.
 pub(super) async fn run(settings: Settings, args: &InitArgs) -> anyhow::Result<u8> {
-    let books = Books::open(&settings).await?;
-    books.spool.prepare()?;
-    let _lock = books.spool.lock()?;
+    let spool = Spool::at(&settings.dropbox);
+    spool.prepare()?;
+    let lake = Lakehouse::open(&settings.lakehouse, &settings.database, &settings.quarantine_database)
+        .await
+        .context("the lakehouse cannot be opened")?;
+    let _lock = spool.lock()?;
     let mut removals = Vec::new();
     if args.drop_database {
-        removals.extend(books.lake.would_drop().await?);
+        removals.extend(lake.would_drop().await?);
     }
     if args.reset_checkpoints {
         removals.extend(checkpoints(&settings.checkpoints)?);
     }
-    if args.drop_database && !books.spool.jobs()?.is_empty() {
+    if args.drop_database && !spool.jobs()?.is_empty() {
         bail!(
             "{} jobs are in progress in {}; finish them with `ddu run --once` before their tables are dropped",
-            books.spool.jobs()?.len(),
-            books.spool.work().display()
+            spool.jobs()?.len(),
+            spool.work().display()
         );
     }
     if !removals.is_empty() {
@@ -51,8 +55,8 @@ pub(super) async fn run(settings: Settings, args: &InitArgs) -> anyhow::Result<u
         }
     }
     if args.drop_database {
-        books.lake.drop_databases().await.context("the databases cannot be dropped")?;
-        books.spool.forget_database(&settings.database)?;
+        lake.drop_databases().await.context("the databases cannot be dropped")?;
+        spool.forget_database(&settings.database)?;
     }
     if args.reset_checkpoints {
         durable::remove_dir_all(&settings.checkpoints)?;

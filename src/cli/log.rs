@@ -17,7 +17,7 @@ pub(super) async fn run(
     json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let books = Books::open(settings).await?;
+    let books = Books::open(settings)?;
     let mut log = books.lake.log(table).await?;
     let mut page: Vec<Vec<String>> = Vec::new();
     let mut lines = 0;

@@ -75,41 +75,58 @@ pub fn main() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    match runtime.block_on(dispatch(cli)) {
+    let mut out = Out { inner: io::stdout().lock(), closed: false };
+    let done = runtime.block_on(dispatch(cli, &mut out)).and_then(|code| {
+        out.flush()?;
+        Ok(code)
+    });
+    // What still runs was left behind on purpose: a second signal to stop means at once.
+    runtime.shutdown_background();
+    match done {
         Ok(code) => ExitCode::from(code),
-        Err(error) if is_broken_pipe(&error) => ExitCode::from(ALL_WRITTEN),
+        Err(_) if out.closed => ExitCode::from(ALL_WRITTEN),
         Err(error) => {
             eprintln!("ddu: {error:#}");
-            let wrong = error.chain().any(|cause| cause.is::<SettingsFaults>());
+            let wrong = error.chain().any(|cause| cause.is::<SettingsFaults>() || cause.is::<WrongUsage>());
             ExitCode::from(if wrong { WRONG_USAGE } else { FAILED })
         }
     }
 }
 
-async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+async fn dispatch(cli: Cli, out: &mut Out) -> anyhow::Result<u8> {
     let config = cli.config.as_deref();
-    let mut out = io::stdout().lock();
     match cli.command {
         Command::Run { once } => run_with(config, &RunPlan { stay: !once, tell: once, ..everything() }).await,
         Command::Ingest => run_with(config, &RunPlan { until: Until::Staged, ..everything() }).await,
         Command::Migrate { table } => run_with(config, &RunPlan { take: false, table, ..everything() }).await,
-        Command::Demo(args) => demo::run(&args).await,
+        Command::Demo(args) => demo::run(&args, out).await,
         Command::Init(args) => init::run(settings(config)?, &args).await,
-        Command::Status { json } => status::run(&settings(config)?, json, &mut out).await,
-        Command::Log { table, json } => log::run(&settings(config)?, table.as_ref(), json, &mut out).await,
-        Command::Show { job, json } => show::run(&settings(config)?, &job, json, &mut out),
-        Command::Quarantine(command) => quarantine::run(settings(config)?, command, &mut out).await,
-        Command::Check { files, json } => check::run(settings(config)?, &files, json, &mut out).await,
-        Command::Sandbox(args) => sandbox::run(&args).await,
-        Command::Config(ConfigCommand::Check { json }) => Ok(config_command::check(config, json, &mut out)?),
-        Command::Config(ConfigCommand::Schema { of }) => Ok(config_command::schema(of, &mut out)?),
-        Command::Doctor { json } => doctor::run(config, json, &mut out).await,
+        Command::Status { json } => status::run(&settings(config)?, json, out).await,
+        Command::Log { table, json } => log::run(&settings(config)?, table.as_ref(), json, out).await,
+        Command::Show { job, json } => show::run(&settings(config)?, &job, json, out),
+        Command::Quarantine(command) => quarantine::run(settings(config)?, command, out).await,
+        Command::Check { files, json } => check::run(settings(config)?, &files, json, out).await,
+        Command::Sandbox(args) => sandbox::run(&args, out).await,
+        Command::Config(ConfigCommand::Check { json }) => Ok(config_command::check(config, json, out)?),
+        Command::Config(ConfigCommand::Schema { of }) => Ok(config_command::schema(of, out)?),
+        Command::Doctor { json } => doctor::run(config, json, out).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "ddu", &mut out);
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut visible(&Cli::command()), "ddu", &mut script);
+            out.write_all(&script)?;
             Ok(ALL_WRITTEN)
         }
         Command::ReadWorkbook { .. } => unreachable!("handled before the runtime starts"),
     }
+}
+
+/// The command line without what is only for our own processes.
+fn visible(whole: &clap::Command) -> clap::Command {
+    let subcommands = whole.get_subcommands().filter(|command| !command.is_hide_set());
+    clap::Command::new("ddu")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(whole.get_arguments().cloned())
+        .subcommands(subcommands.cloned())
 }
 
 /// A run that handles all there is and comes back.
@@ -142,23 +159,31 @@ fn code_of(end: RunEnd, plan: &RunPlan) -> u8 {
 fn tell_end(end: RunEnd) {
     let RunEnd { written, returned, staged, halted, held, stopped } = end;
     let parts = [
-        (written, "workbooks done"),
-        (staged, "workbooks staged; `ddu migrate` goes on with them"),
-        (returned, "workbooks with rows to fix, see the folder returned/"),
+        (written, ["workbook is", "workbooks are"], "done"),
+        (staged, ["workbook is", "workbooks are"], "staged; `ddu migrate` goes on"),
+        (returned, ["workbook has", "workbooks have"], "rows to fix or went back, see the folder returned/"),
         (
             halted,
+            ["workbook is", "workbooks are"],
             if stopped {
-                "jobs left, which the next run goes on with"
+                "not done yet; the next run goes on"
             } else {
-                "jobs that wait for something; `ddu status` says for what"
+                "waiting for something; `ddu status` says for what"
             },
         ),
-        (held, "files that are held; `ddu status` and the folder status/ say why"),
+        (held, ["file is", "files are"], "held; `ddu status` and the folder status/ say why"),
     ];
-    let told: Vec<String> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    let text = if told.is_empty() { "nothing to do".to_owned() } else { told.join("\n") };
-    eprintln!("{text}");
+    for (count, [one, several], what) in parts.iter().filter(|(count, ..)| *count > 0) {
+        eprintln!("{} {what}", counted(*count as u64, one, several));
+    }
+    if parts.iter().all(|(count, ..)| *count == 0) {
+        eprintln!("{}", if stopped { "stopped" } else { "nothing to do" });
+    }
+}
+
+/// The number with the word that goes with it.
+fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 fn settings(config: Option<&Path>) -> anyhow::Result<Settings> {
@@ -175,10 +200,34 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
+/// The command line asks for something that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+/// Standard output, which knows when nobody reads it any more: `ddu log | head` is no failure.
+struct Out {
+    inner: io::StdoutLock<'static>,
+    closed: bool,
+}
+
+impl Out {
+    fn heard<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.closed |= result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        result
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes);
+        self.heard(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.inner.flush();
+        self.heard(flushed)
+    }
 }
 
 /// Writes rows as a table with aligned columns; numbers stand to the right.

@@ -8,9 +8,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::args::QuarantineCommand;
 use super::books::Books;
-use super::{ALL_WRITTEN, now, this_program, write_table};
+use super::{ALL_WRITTEN, counted, now, this_program, write_table};
 use crate::config::{Settings, default_loads};
-use crate::daemon::assembly::assemble;
+use crate::daemon::assembly::{Access, assemble};
 use crate::domain::job::JobId;
 use crate::domain::settings::LoadSettings;
 use crate::domain::table::TableName;
@@ -33,7 +33,7 @@ pub(super) async fn run(
 }
 
 async fn list(settings: &Settings, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let books = Books::open(settings).await?;
+    let books = Books::open(settings)?;
     let mut rows = Vec::new();
     for table in books.lake.quarantine_tables().await? {
         let count = books.lake.quarantine_count(&table).await?;
@@ -57,7 +57,7 @@ async fn show(
     as_json: bool,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let books = Books::open(settings).await?;
+    let books = Books::open(settings)?;
     let mut reader = books.lake.quarantine_rows(table, None).await?;
     let columns = reader.columns().to_vec();
     let (mut shown, mut count) = (Vec::new(), 0u64);
@@ -123,7 +123,7 @@ async fn export(
     output: &Path,
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let assembly = assemble(settings, this_program()?, now).await?;
+    let assembly = assemble(settings, this_program()?, now, Access::Look).await?;
     let pipeline = &assembly.pipeline;
     if pipeline.lake.quarantine_count(table).await? == 0 {
         bail!("no row of {table} is in quarantine; `ddu quarantine list` names the tables that have some");
@@ -147,7 +147,8 @@ async fn export(
     let count = pipeline.export_quarantine(&job, &load, output).await?;
     writeln!(
         out,
-        "{count} rows written to {}; fix them there and drop the file into the dropbox",
+        "{} written to {}; fix them there and drop the file into the dropbox",
+        counted(count, "row is", "rows are"),
         output.display()
     )?;
     assembly.close().await;

@@ -10,7 +10,7 @@ use crate::pipeline::report::StatusReport;
 
 /// Prints the report.
 pub(super) async fn run(settings: &Settings, json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let books = Books::open(settings).await?;
+    let books = Books::open(settings)?;
     let board = board_of(&books.spool)?;
     let report = report(&books.spool, &books.lake, board).await?;
     if json {

@@ -29,6 +29,15 @@ impl Assembly {
     }
 }
 
+/// What everything is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To stage, write and record.
+    Work,
+    /// To look: nothing is made or changed anywhere, and the embedded sandbox is a copy in memory.
+    Look,
+}
+
 /// Opens everything that the settings name. The dropbox is not touched.
 ///
 /// # Errors
@@ -37,11 +46,16 @@ pub async fn assemble(
     settings: Settings,
     reader: PathBuf,
     now: fn() -> Timestamp,
+    access: Access,
 ) -> anyhow::Result<Assembly> {
-    let lake = Lakehouse::open(&settings.lakehouse, &settings.database, &settings.quarantine_database)
-        .await
-        .context("the lakehouse cannot be opened")?;
-    let target = OpenTarget::open(&settings).await?;
+    let (root, database, quarantine) =
+        (&settings.lakehouse, &settings.database, &settings.quarantine_database);
+    let lake = match access {
+        Access::Work => Lakehouse::open(root, database, quarantine).await,
+        Access::Look => Lakehouse::look(root, database, quarantine),
+    };
+    let lake = lake.context("the lakehouse cannot be opened")?;
+    let target = OpenTarget::open(&settings, access).await?;
     let spool = Spool::at(&settings.dropbox);
     let pipeline = Pipeline {
         settings: Arc::new(settings),

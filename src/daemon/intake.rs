@@ -31,6 +31,12 @@ struct Resting {
     waiting_for: String,
 }
 
+impl Default for Intake {
+    fn default() -> Self {
+        Intake::new()
+    }
+}
+
 /// What became of one workbook.
 pub struct Taken {
     /// Its name in the dropbox.

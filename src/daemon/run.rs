@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::assembly::assemble;
+use super::assembly::{Access, assemble};
 use super::metrics::{Metrics, WaitReason};
 use super::page::{About, Page, bind, serve};
 use super::progress::Progress;
@@ -71,7 +71,7 @@ pub async fn run(
     let systemd = ServiceManager::from_env();
     let mut wishes = Wishes::listen()?;
     let metrics = Arc::new(Metrics::new());
-    let mut assembly = assemble(settings, reader, now).await?;
+    let mut assembly = assemble(settings, reader, now, Access::Work).await?;
     let counted = Arc::clone(&metrics);
     let progress = plan.tell.then(Progress::new);
     assembly.pipeline.observe = Arc::new(move |seen| match seen {

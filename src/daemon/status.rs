@@ -68,7 +68,8 @@ pub fn board_of(spool: &Spool) -> anyhow::Result<Snapshot> {
     }
     let nobody = Some("a running ddu: none works on this dropbox".to_owned());
     let mut dropbox = Vec::new();
-    for entry in spool.list()? {
+    let entries = if spool.root().exists() { spool.list()? } else { Vec::new() };
+    for entry in entries {
         let (state, waiting_for) = match entry.kind {
             EntryKind::Workbook | EntryKind::Sidecar(_) => ("waiting", nobody.clone()),
             EntryKind::Foreign(why) => ("ignored", Some(why.to_owned())),

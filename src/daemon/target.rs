@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::assembly::Access;
 use crate::config::{Settings, Target};
 use crate::io::dynamics::{ConnectSettings, Dialect, Dynamics, WireLimits};
 use crate::sandbox::{Sandbox, SandboxOptions};
@@ -28,15 +29,20 @@ impl OpenTarget {
     ///
     /// # Errors
     /// When the secret cannot be read, the sandbox's store cannot be opened, or the address is not usable.
-    pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
+    pub async fn open(settings: &Settings, access: Access) -> anyhow::Result<Self> {
         match &settings.target {
             Target::Sandbox(sandbox) => {
                 let options = SandboxOptions::at(sandbox.store.join(SANDBOX_FILE));
-                let server = Sandbox::open(options).context("the sandbox cannot be opened")?;
-                let listener = TcpListener::bind(
-                    sandbox.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-                )
-                .await?;
+                let server = match access {
+                    Access::Work => Sandbox::open(options),
+                    Access::Look => Sandbox::copy(options),
+                };
+                let server = server.context("the sandbox cannot be opened")?;
+                let listen = sandbox.listen.filter(|_| access == Access::Work);
+                let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+                let listener = TcpListener::bind(listen).await.with_context(|| {
+                    format!("the sandbox cannot listen on `{listen}`; set another `listen` in `target`")
+                })?;
                 let url: url::Url = format!("http://{}", listener.local_addr()?).parse()?;
                 let stop = CancellationToken::new();
                 let stopped = stop.clone();

@@ -160,6 +160,16 @@ impl Sandbox {
         Ok(Sandbox { options, schema, store })
     }
 
+    /// As [`Sandbox::open`], over a copy in memory: what is written to it is gone with it, and no file is touched.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or belongs to another program.
+    pub fn copy(options: SandboxOptions) -> Result<Self, SandboxError> {
+        let schema = Arc::new(entities::built_in());
+        let store = store::OpenStore::copy(&options.store, Arc::clone(&schema))?;
+        Ok(Sandbox { options, schema, store })
+    }
+
     /// Answers requests until `stop`, lets those under way finish (at most ten seconds), and closes the store.
     ///
     /// The address of the environment is what clients call it (`Host`), so any listener will do.

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Statement};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement};
 use tokio::sync::{mpsc, oneshot};
 
 use super::literal::stored_instant;
@@ -88,6 +88,34 @@ impl OpenStore {
             ))
             .map_err(store)?;
         let signing_key = prepare(&connection, &schema).map_err(store)?;
+        Ok(OpenStore { connection, schema, signing_key })
+    }
+
+    /// A store in memory with the rows of the file as they are now; the file is not touched, and may be missing.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a sandbox's.
+    pub(super) fn copy(path: &Path, schema: Arc<Schema>) -> Result<Self, SandboxError> {
+        let store = |source| SandboxError::Store { path: path.to_owned(), source };
+        let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_in_memory_with_flags(flags).map_err(store)?;
+        prepare(&connection, &schema).map_err(store)?;
+        let file = std::path::absolute(path).ok().and_then(|path| url::Url::from_file_path(path).ok());
+        if let Some(mut file) = file.filter(|_| path.exists()) {
+            // Without its log the file is whole and nobody has it open; SQLite would make a log just to look otherwise.
+            let mut log = path.as_os_str().to_owned();
+            log.push("-wal");
+            file.set_query(Some(if Path::new(&log).exists() { "mode=ro" } else { "mode=ro&immutable=1" }));
+            connection.execute("ATTACH ?1 AS file", [file.as_str()]).map_err(store)?;
+            let found: i32 =
+                connection.query_row("PRAGMA file.application_id", [], |row| row.get(0)).map_err(store)?;
+            if found != APPLICATION_ID {
+                return Err(SandboxError::ForeignStore { path: path.to_owned() });
+            }
+            copy_rows(&connection).map_err(store)?;
+            connection.execute_batch("DETACH file").map_err(store)?;
+        }
+        let signing_key = signing_key(&connection).map_err(store)?;
         Ok(OpenStore { connection, schema, signing_key })
     }
 
@@ -251,7 +279,38 @@ fn prepare_inside(connection: &Connection, schema: &Schema) -> rusqlite::Result<
     for table in schema.tables() {
         prepare_table(connection, table)?;
     }
+    signing_key(connection)
+}
+
+fn signing_key(connection: &Connection) -> rusqlite::Result<[u8; 32]> {
     connection.query_row("SELECT value FROM _sandbox WHERE name = 'signing_key'", [], |row| row.get(0))
+}
+
+/// Copies the rows of the attached `file`, table by table; computed columns compute themselves again.
+fn copy_rows(connection: &Connection) -> rusqlite::Result<()> {
+    let texts = |sql: &str, of: &[&str]| -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare(sql)?;
+        let rows = statement.query_map(rusqlite::params_from_iter(of), |row| row.get(0))?;
+        rows.collect()
+    };
+    let tables = texts(
+        "SELECT name FROM file.sqlite_schema WHERE type = 'table' INTERSECT \
+         SELECT name FROM main.sqlite_schema WHERE type = 'table'",
+        &[],
+    )?;
+    connection.execute_batch("BEGIN")?;
+    for table in tables {
+        let columns = texts(
+            "SELECT '\"' || name || '\"' FROM pragma_table_xinfo(?1, 'file') WHERE hidden = 0 INTERSECT \
+             SELECT '\"' || name || '\"' FROM pragma_table_xinfo(?1, 'main') WHERE hidden = 0",
+            &[&table],
+        )?;
+        let columns = columns.join(", ");
+        connection.execute_batch(&format!(
+            "INSERT OR REPLACE INTO main.\"{table}\" ({columns}) SELECT {columns} FROM file.\"{table}\";"
+        ))?;
+    }
+    connection.execute_batch("COMMIT")
 }
 
 fn prepare_table(connection: &Connection, table: &Table) -> rusqlite::Result<()> {

@@ -344,7 +344,8 @@ impl Drop for Daemon {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    /// What a program that has ended said.
+    pub fn of(output: Output) -> Self {
         Said {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),

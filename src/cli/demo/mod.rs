@@ -21,11 +21,11 @@ use workbooks::{demo_files, fixed};
 const SETTLE_MS: u64 = 300;
 
 /// Shows the journey, or goes on with it.
-pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<u8> {
+pub(super) async fn run(args: &DemoArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let dir = &args.dir;
     let config = dir.join("config.json");
     match (args.fix, config.exists()) {
-        (true, true) => fix(dir, &config).await,
+        (true, true) => fix(dir, &config, out).await,
         (true, false) => {
             bail!("{} holds no demo yet; begin one with `{}`", dir.display(), command(dir, false))
         }
@@ -34,11 +34,11 @@ pub(super) async fn run(args: &DemoArgs) -> anyhow::Result<u8> {
             dir.display(),
             command(dir, true)
         ),
-        (false, false) => begin(dir, &config).await,
+        (false, false) => begin(dir, &config, out).await,
     }
 }
 
-async fn begin(dir: &Path, config: &Path) -> anyhow::Result<u8> {
+async fn begin(dir: &Path, config: &Path, out: &mut dyn Write) -> anyhow::Result<u8> {
     let settings = json!({
         "dropbox": "dropbox", "lakehouse": "lakehouse", "target": {"kind": "sandbox"}, "listen": null,
         "settle_ms": SETTLE_MS, "sidecar_wait_ms": SETTLE_MS,
@@ -46,46 +46,49 @@ async fn begin(dir: &Path, config: &Path) -> anyhow::Result<u8> {
     durable::create_dir_all(&dir.join("dropbox"))?;
     durable::replace(config, serde_json::to_string_pretty(&settings)?.as_bytes())?;
     let dropbox = dir.join("dropbox");
-    println!("Dropping into {}:", dropbox.display());
+    writeln!(out, "Dropping into {}:", dropbox.display())?;
     for file in demo_files()? {
         durable::replace(&dropbox.join(file.name), &file.bytes)?;
-        println!("  {}", file.name);
+        writeln!(out, "  {}", file.name)?;
     }
-    println!("\nWatching it go, against a rehearsal server on this machine:");
+    writeln!(out, "\nWatching it go, against a rehearsal server on this machine:")?;
     journey(config).await?;
     let returned = returned(dir)?;
-    tell_tables(config).await?;
-    tell_refused(config).await?;
-    println!("\nThe rows that were refused came back as workbooks to fix:");
+    tell_tables(config, out).await?;
+    tell_refused(config, out).await?;
+    writeln!(out, "\nThe rows that were refused came back as workbooks to fix:")?;
     for path in &returned {
-        println!("  {}", path.display());
+        writeln!(out, "  {}", path.display())?;
     }
-    println!("\nWhere to look:");
+    writeln!(out, "\nWhere to look:")?;
     for (what, place) in [
         ("what happened to each file", "dropbox/status"),
         ("the workbooks that were done", "dropbox/archive"),
         ("the Delta tables", "lakehouse/migration"),
         ("the rows in quarantine", "lakehouse/quarantine"),
     ] {
-        println!("  {:<30} {}", what, dir.join(place).display());
+        writeln!(out, "  {:<30} {}", what, dir.join(place).display())?;
     }
-    println!("\nWhat to try next:");
-    println!("  {}", command(dir, true));
-    println!("      mends the returned workbooks as a person would, drops them, and shows how they heal");
-    println!("  or open one, correct the coloured cells, save it into {}, and", dropbox.display());
-    println!("  ddu --config {} run --once", config.display());
+    writeln!(out, "\nWhat to try next:")?;
+    writeln!(out, "  {}", command(dir, true))?;
+    writeln!(
+        out,
+        "      mends the returned workbooks as a person would, drops them, and shows how they heal"
+    )?;
+    writeln!(out, "  or open one, correct the coloured cells, save it into {}, and", dropbox.display())?;
+    writeln!(out, "  ddu --config {} run --once", config.display())?;
     Ok(ALL_WRITTEN)
 }
 
-async fn fix(dir: &Path, config: &Path) -> anyhow::Result<u8> {
+async fn fix(dir: &Path, config: &Path, out: &mut dyn Write) -> anyhow::Result<u8> {
     let returned = returned(dir)?;
     if returned.is_empty() {
-        println!("Nothing is left to fix in {}.", dir.join("dropbox/returned").display());
+        writeln!(out, "Nothing is left to fix in {}.", dir.join("dropbox/returned").display())?;
         return Ok(ALL_WRITTEN);
     }
     for path in &returned {
         let mended = fixed(path).with_context(|| format!("{} cannot be mended", path.display()))?;
-        println!("Fixing {}:", path.display());
+        writeln!(out, "Fixing {}:", path.display())?;
         let rows: Vec<Vec<String>> = mended
             .cells
             .iter()
@@ -93,25 +96,26 @@ async fn fix(dir: &Path, config: &Path) -> anyhow::Result<u8> {
                 vec![cell.row.to_string(), cell.header.to_owned(), short(&cell.from), short(&cell.to)]
             })
             .collect();
-        write_table(&mut std::io::stdout(), &["  ROW", "COLUMN", "WAS", "IS NOW"], &rows)?;
+        write_table(out, &["  ROW", "COLUMN", "WAS", "IS NOW"], &rows)?;
         let name = path.file_name().context("a returned workbook has a name")?;
         durable::replace(&dir.join("dropbox").join(name), &mended.bytes)?;
         // The demo plays the person who moves the workbook back into the dropbox.
         durable::remove(path)?;
     }
-    println!("\nDropping them again:");
+    writeln!(out, "\nDropping them again:")?;
     journey(config).await?;
-    tell_tables(config).await?;
+    tell_tables(config, out).await?;
     let left = self::returned(dir)?;
     if left.is_empty() {
-        println!(
+        writeln!(
+            out,
             "\nEvery row is in Dynamics now. `records` did not grow: each fixed row took the place of the refused one."
-        );
+        )?;
         return Ok(ALL_WRITTEN);
     }
-    tell_refused(config).await?;
+    tell_refused(config, out).await?;
     for path in &left {
-        println!("still to fix: {}", path.display());
+        writeln!(out, "still to fix: {}", path.display())?;
     }
     Ok(FAILED)
 }
@@ -129,16 +133,16 @@ async fn journey(config: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn tell_tables(config: &Path) -> anyhow::Result<()> {
-    let books = Books::open(&Settings::load(config)?).await?;
+async fn tell_tables(config: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    let books = Books::open(&Settings::load(config)?)?;
     let report = report(&books.spool, &books.lake, board_of(&books.spool)?).await?;
-    println!("\nEvery row is accounted for:");
-    status::write_report(&report, &mut std::io::stdout())?;
+    writeln!(out, "\nEvery row is accounted for:")?;
+    status::write_report(&report, out)?;
     Ok(())
 }
 
-async fn tell_refused(config: &Path) -> anyhow::Result<()> {
-    let books = Books::open(&Settings::load(config)?).await?;
+async fn tell_refused(config: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+    let books = Books::open(&Settings::load(config)?)?;
     let mut rows = Vec::new();
     for table in books.lake.quarantine_tables().await? {
         let mut reader = books.lake.quarantine_rows(&table, None).await?;
@@ -150,10 +154,10 @@ async fn tell_refused(config: &Path) -> anyhow::Result<()> {
         }
     }
     if !rows.is_empty() {
-        println!("\nWhat was refused, and why:");
-        write_table(&mut std::io::stdout(), &["TABLE", "ROW", "WHAT IS WRONG"], &rows)?;
+        writeln!(out, "\nWhat was refused, and why:")?;
+        write_table(out, &["TABLE", "ROW", "WHAT IS WRONG"], &rows)?;
     }
-    std::io::stdout().flush()?;
+    out.flush()?;
     Ok(())
 }
 

@@ -77,6 +77,21 @@ impl Lakehouse {
     /// # Errors
     /// `Root` with what is wrong with the place. The operator must act.
     pub async fn open(root: &str, database: &str, quarantine_database: &str) -> Result<Self, LakeError> {
+        if let Some(dir) = dir_of(root) {
+            let made = tokio::task::spawn_blocking(move || store::make_dir(&dir));
+            let made = made.await.map_err(std::io::Error::other).and_then(|made| made);
+            made.map_err(|e| LakeError::Root { root: root.to_owned(), reason: e.to_string() })?;
+        }
+        let lake = Self::look(root, database, quarantine_database)?;
+        probe(&lake.inner.store).await.map_err(|reason| LakeError::Root { root: root.to_owned(), reason })?;
+        Ok(lake)
+    }
+
+    /// As [`Lakehouse::open`], for who only reads: nothing is made or tried, and one that does not exist is empty.
+    ///
+    /// # Errors
+    /// As [`Lakehouse::open`].
+    pub fn look(root: &str, database: &str, quarantine_database: &str) -> Result<Self, LakeError> {
         let unusable = |reason: String| LakeError::Root { root: root.to_owned(), reason };
         for name in [database, quarantine_database] {
             let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
@@ -93,8 +108,9 @@ impl Lakehouse {
         }
         store::register();
         cloud::register();
-        let (url, dir) = match Url::parse(root) {
-            Ok(url) if root.contains("://") && url.scheme() != "file" => {
+        let (url, dir) = match dir_of(root) {
+            None => {
+                let url = Url::parse(root).map_err(|e| unusable(e.to_string()))?;
                 if !cloud::knows(&url) {
                     let scheme = url.scheme();
                     return Err(unusable(format!(
@@ -103,24 +119,18 @@ impl Lakehouse {
                 }
                 (url, None)
             }
-            _ => {
-                let dir = PathBuf::from(root.strip_prefix("file://").unwrap_or(root));
-                let made = tokio::task::spawn_blocking(move || {
-                    store::make_dir(&std::path::absolute(&dir)?)?;
-                    dir.canonicalize()
-                });
-                let dir = match made.await {
-                    Ok(Ok(dir)) => dir,
-                    Ok(Err(e)) => return Err(unusable(e.to_string())),
-                    Err(e) => return Err(unusable(e.to_string())),
+            Some(dir) => {
+                let dir = match dir.canonicalize() {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::path::absolute(&dir),
+                    found => found,
                 };
+                let dir = dir.map_err(|e| unusable(e.to_string()))?;
                 let url = Url::from_directory_path(&dir)
                     .map_err(|()| unusable("it is not a path that a URL can name".to_owned()))?;
                 (url, Some(dir))
             }
         };
         let store = store::store_at(&url).map_err(|e| unusable(e.to_string()))?;
-        probe(&store).await.map_err(unusable)?;
         let inner = Inner {
             root_text: root.to_owned(),
             root: url,
@@ -188,6 +198,14 @@ impl Lakehouse {
         let table = Arc::new(Table::new(name.clone(), kind, &url)?);
         tables.insert(name, Arc::clone(&table));
         Ok(table)
+    }
+}
+
+/// The place as a directory, unless it is a URL of something else.
+fn dir_of(root: &str) -> Option<PathBuf> {
+    match Url::parse(root) {
+        Ok(url) if root.contains("://") && url.scheme() != "file" => None,
+        _ => Some(PathBuf::from(root.strip_prefix("file://").unwrap_or(root))),
     }
 }
 
