@@ -31,12 +31,6 @@ struct Resting {
     waiting_for: String,
 }
 
-impl Default for Intake {
-    fn default() -> Self {
-        Intake::new()
-    }
-}
-
 /// What became of one workbook.
 pub struct Taken {
     /// Its name in the dropbox.

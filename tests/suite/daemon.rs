@@ -209,7 +209,11 @@ fn the_status_beside_the_dropbox_follows_a_file_to_its_end() {
     rows[7][0] = "x".repeat(161).into();
     world.drop_rows("accounts.xlsx", &rows);
     until_status(&world, "accounts.xlsx", "settling: waiting for it to stand still");
-    until_status(&world, "accounts.xlsx", "done: 29 of 30 rows written to accounts (table accounts), 1 refused");
+    until_status(
+        &world,
+        "accounts.xlsx",
+        "done: 29 of 30 rows written to accounts (table accounts), 1 refused",
+    );
     until_idle(&world);
     let text = world.status_text("accounts.xlsx");
     let returned = world.returned()[0].file_name().unwrap().to_string_lossy().into_owned();
