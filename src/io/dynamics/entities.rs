@@ -15,6 +15,7 @@ use super::spelling::encoded;
 use super::wire::Wire;
 use crate::domain::entity::Entity;
 use crate::domain::near::did_you_mean;
+use crate::domain::table::TableName;
 
 /// How long metadata is believed; a column added in Dynamics is known after this at the latest.
 const AGE_MAX: Duration = Duration::from_secs(300);
@@ -43,6 +44,7 @@ impl<T: Clone> Aged<T> {
 
 impl Dynamics {
     /// The entity with this set name, logical name or display name, in that order; case and outer blanks do not count.
+    /// A display name may also be written as a table is called: `business_unit` is the `Business Unit`.
     ///
     /// # Errors
     /// `UnknownEntity` with the nearest name; else what kept the target from answering.
@@ -112,6 +114,14 @@ fn find<'a>(heads: &'a [EntityHead], name: &str) -> Option<&'a EntityHead> {
         .find(|head| is(&head.set_name))
         .or_else(|| heads.iter().find(|head| is(&head.logical_name)))
         .or_else(|| heads.iter().find(|head| head.display_names.iter().any(|display| is(display))))
+        .or_else(|| {
+            heads.iter().find(|head| head.display_names.iter().any(|display| is_table(display, &wanted)))
+        })
+}
+
+/// Whether a file of this display name would be staged in this table.
+fn is_table(display: &str, table: &str) -> bool {
+    TableName::from_stem(display).is_ok_and(|name| name.as_str() == table)
 }
 
 /// Reads the columns, their bounds by type, the keys and the lookups of one entity. Source: dynamics.md §5.2.
@@ -136,4 +146,37 @@ async fn list(wire: &Wire, path: String) -> Result<Vec<Json>, TargetFault> {
     let mut found = Vec::new();
     wire.each_of(&path, |json| found.push(json)).await?;
     Ok(found)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_called_as_people_call_the_entity_finds_it() {
+        // `Business Unit.xlsx` is staged in the table `business_unit`, which is then the entity's name.
+        let label = |text: &str| json!({"UserLocalizedLabel": {"Label": text}});
+        let head = |set_name: &str, logical_name: &str, one: &str, many: &str| {
+            let head = json!({
+                "EntitySetName": set_name, "LogicalName": logical_name, "DisplayName": label(one),
+                "DisplayCollectionName": label(many), "PrimaryIdAttribute": "id", "PrimaryNameAttribute": "name",
+            });
+            metadata::head(&head).unwrap()
+        };
+        let heads = [
+            head("accounts", "account", "Business Unit", "Accounts"),
+            head("businessunits", "businessunit", "Geschäftseinheit", "Business Units"),
+        ];
+        let found = |name: &str| find(&heads, name).map(|head| head.set_name.as_str());
+        assert_eq!(found("business_unitz"), None);
+        assert_eq!(found("business_units"), Some("businessunits"));
+        assert_eq!(found("geschäftseinheit"), Some("businessunits"));
+        let table = TableName::from_stem("Geschäftseinheit").unwrap();
+        assert_eq!(found(table.as_str()), Some("businessunits"), "{table}");
+        assert_eq!(found("business_unit"), Some("accounts"), "its own display name is `Business Unit`");
+        assert_eq!(found("account"), Some("accounts"));
+    }
 }
