@@ -40,10 +40,19 @@ async fn check_file(
     out: &mut dyn Write,
 ) -> anyhow::Result<u8> {
     let name = path.file_name().map(shown).unwrap_or_default();
-    let (file, _) = open_dropped(path)?;
+    // A person names the file, so a link is followed here.
+    let path = match path.canonicalize() {
+        Ok(path) => path,
+        Err(error) => return cannot_be_read(&name, &error.to_string(), as_json, out),
+    };
+    let opened = || open_dropped(&path).map(|(file, _)| file);
+    let file = match opened() {
+        Ok(file) => file,
+        Err(error) => return cannot_be_read(&name, &error.source.to_string(), as_json, out),
+    };
     let loads = match assembly.pipeline.returned_mark(&name, file).await? {
         Some(book) => Ok(healing_loads(&book)),
-        None => loads_of(&assembly.pipeline.settings, path, &name),
+        None => loads_of(&assembly.pipeline.settings, &path, &name),
     };
     let loads = match loads {
         Ok(loads) => loads,
@@ -56,18 +65,7 @@ async fn check_file(
     // No row of it is staged, so the id only has to be one.
     let job = JobId::new(now(), &[0; 32]);
     for load in &loads {
-        // A person names the file, so a link is followed here.
-        let opened = path.canonicalize().map_err(|error| error.to_string()).and_then(|path| {
-            open_dropped(&path).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
-        });
-        let file = match opened {
-            Ok((file, _)) => file,
-            Err(reason) => {
-                writeln!(out, "{}", fault(&name, &format!("cannot be read: {reason}"), as_json))?;
-                return Ok(FAILED);
-            }
-        };
-        match check_sheet(assembly, file, &name, load, &job, as_json, out).await {
+        match check_sheet(assembly, opened()?, &name, load, &job, as_json, out).await {
             Ok(sheet) => code = code.max(sheet),
             Err(error) => match error.downcast::<CheckError>() {
                 Ok(CheckError::Senders(reason)) => {
@@ -129,6 +127,11 @@ async fn check_sheet(
         writeln!(out, "{name}: sheet `{sheet}` → {entity}: {fine} of {} rows can be written", checked.rows)?;
     }
     Ok(if checked.refused > 0 { ROWS_LEFT } else { ALL_WRITTEN })
+}
+
+fn cannot_be_read(name: &str, reason: &str, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
+    writeln!(out, "{}", fault(name, &format!("cannot be read: {reason}"), as_json))?;
+    Ok(FAILED)
 }
 
 fn fault(name: &str, reason: &str, as_json: bool) -> String {
