@@ -41,18 +41,18 @@ async fn check_file(
 ) -> anyhow::Result<u8> {
     let name = path.file_name().map(shown).unwrap_or_default();
     // A person names the file, so a link is followed here.
-    let path = match path.canonicalize() {
-        Ok(path) => path,
+    let real = match path.canonicalize() {
+        Ok(real) => real,
         Err(error) => return cannot_be_read(&name, &error.to_string(), as_json, out),
     };
-    let opened = || open_dropped(&path).map(|(file, _)| file);
+    let opened = || open_dropped(&real).map(|(file, _)| file);
     let file = match opened() {
         Ok(file) => file,
         Err(error) => return cannot_be_read(&name, &error.source.to_string(), as_json, out),
     };
     let loads = match assembly.pipeline.returned_mark(&name, file).await? {
         Some(book) => Ok(healing_loads(&book)),
-        None => loads_of(&assembly.pipeline.settings, &path, &name),
+        None => loads_of(&assembly.pipeline.settings, path, &name),
     };
     let loads = match loads {
         Ok(loads) => loads,

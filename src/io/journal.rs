@@ -80,6 +80,11 @@ impl PartLedger {
         self.heard.contains_key(&batch)
     }
 
+    /// Whether the outcome of any batch is known.
+    pub fn heard_any(&self) -> bool {
+        !self.heard.is_empty()
+    }
+
     /// How often the batch left so far; more than zero and not heard means that its outcome is in doubt.
     pub fn attempts(&self, batch: u32) -> u32 {
         self.sent.get(&batch).copied().unwrap_or(0)

@@ -100,7 +100,10 @@ impl Pipeline {
                     unreachable!("claim() and reclaim() give out jobs whose claim is complete")
                 }
                 State::Claimed { part } => self.unless_stopped(self.stage(job, part)).await?,
-                State::Staged { .. } if until == Until::Staged => return Ok(Ended::Staged),
+                // Also a job that died while it was migrated: what only stages sends nothing.
+                State::Staged { .. } | State::Preflighted { .. } if until == Until::Staged => {
+                    return Ok(Ended::Staged);
+                }
                 State::Staged { part } => self.unless_stopped(self.preflight(job, part)).await?,
                 State::Preflighted { part } => self.migrate(job, part).await?,
                 State::Migrated { part } => self.record(job, part).await?,
@@ -203,6 +206,9 @@ impl Pipeline {
             let (written, entity, table) = (ledger.written_rows, &load.target_entity, &load.table_name);
             let line = format!("done: {written} of {rows} rows written to {entity} (table {table})");
             lines.push(if refused == 0 { line } else { format!("{line}, {refused} refused") });
+            if rows > written + refused {
+                lines.push("  the others were replaced by a later version before they were sent".to_owned());
+            }
             if let Some(staged) = staged {
                 lines.extend(staged.notes.iter().map(|note| format!("  {note}")));
                 if staged.left_behind > 0 {

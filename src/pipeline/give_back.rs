@@ -61,8 +61,11 @@ impl Pipeline {
 
     async fn give_back_refused_rows(&self, job: &Job) -> Result<Option<String>, Halt> {
         let record = &job.record;
-        let refused: Vec<bool> =
+        let mut refused: Vec<bool> =
             job.journal.ledgers().iter().map(|part| part.held_rows + part.refused_rows > 0).collect();
+        for (part, refused) in (0..).zip(&mut refused) {
+            *refused = *refused && !self.is_replaced(job, part, &job.staged(part)).await?;
+        }
         if !refused.contains(&true) {
             return Ok(None);
         }

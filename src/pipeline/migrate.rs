@@ -65,6 +65,7 @@ impl Pipeline {
         let staged = job.staged(part);
         let (_, plan) = self.plan_of(job, part, &staged).await?;
         let plan = Arc::new(plan);
+        let replaced = self.is_replaced(job, part, &staged).await?;
         let mut batches = self.batches(job, part, &staged).await?;
         let mut flying: JoinSet<Result<BatchHeard, Halt>> = JoinSet::new();
         let mut halted: Option<Halt> = None;
@@ -78,6 +79,8 @@ impl Pipeline {
                 match batches.next().await? {
                     None => more = false,
                     Some((number, _)) if job.journal.part(part).is_heard(number) => {}
+                    // What never left stays; a batch in doubt is still brought to its end.
+                    Some((number, _)) if replaced && job.journal.part(part).attempts(number) == 0 => {}
                     Some((number, rows)) => {
                         let attempt = job.journal.part(part).attempts(number) + 1;
                         let held = job.journal.held(part, number)?;

@@ -102,6 +102,9 @@ impl Pipeline {
         let (entity, plan) = self.plan_of(job, part, &staged).await?;
         let mut keys = KeysSeen::new(&entity, &plan, &load, &staged.columns);
         self.note(job, part, Event::PreflightBegun)?;
+        if self.is_replaced(job, part, &staged).await? {
+            return Ok(Event::Preflighted { batches: 0, refused: 0 });
+        }
         let mut batches = self.batches(job, part, &staged).await?;
         let (mut count, mut refused_rows) = (0, 0);
         while let Some((batch, rows)) = batches.next().await? {

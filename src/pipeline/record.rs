@@ -24,12 +24,21 @@ impl Pipeline {
         let (record, load) = (&job.record, &job.record.loads[usize::from(part)]);
         let staged = job.staged(part);
         let txn = job.txn(part);
+        let replaced = self.is_replaced(job, part, &staged).await?;
+        if replaced && !job.journal.part(part).heard_any() {
+            return Ok(Event::Recorded);
+        }
         let (entity, plan) = self.plan_of(job, part, &staged).await?;
         let table_columns = self.lake.rows(&load.table_name, staged.version, None).await?.columns().to_vec();
-        let leaving = Leaving::Rows(self.leaving_quarantine(job, part, &staged).await?);
-        let mut quarantine = opened(
-            self.lake.change_quarantine(&load.table_name, table_columns, leaving, STEP_DONE, &txn).await?,
-        );
+        let mut quarantine = None;
+        if !replaced {
+            let leaving = Leaving::Rows(self.leaving_quarantine(job, part, &staged).await?);
+            quarantine = opened(
+                self.lake
+                    .change_quarantine(&load.table_name, table_columns, leaving, STEP_DONE, &txn)
+                    .await?,
+            );
+        }
         let mut receipts = opened(self.lake.append_receipts(&load.table_name, &txn).await?);
         let mut log = Vec::new();
         let mut batches = self.batches(job, part, &staged).await?;
@@ -81,8 +90,27 @@ impl Pipeline {
             writer.commit().await?;
         }
         self.lake.append_log(&load.table_name, &txn, &log).await?;
-        self.put_done_state(job, part, &staged, &entity).await?;
+        if !replaced {
+            self.put_done_state(job, part, &staged, &entity).await?;
+        }
         Ok(Event::Recorded)
+    }
+
+    /// Whether a later `overwrite` has taken the part's rows out of the table. It can while they wait between
+    /// `ddu ingest` and `ddu migrate`; then they are not sent any more, and the table's numbers are the new version's.
+    pub(super) async fn is_replaced(&self, job: &Job, part: u16, staged: &Staged) -> Result<bool, Halt> {
+        let load = &job.record.loads[usize::from(part)];
+        let version = self.lake.staged_version(&load.table_name).await?;
+        let Some(version) = version.filter(|version| *version != staged.version && staged.rows > 0) else {
+            return Ok(false);
+        };
+        let mut rows = self.lake.rows(&load.table_name, version, Some(&job.record.job)).await?;
+        while let Some(batch) = rows.next().await? {
+            if !batch.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Rows of the part that were in quarantine before: written now, or refused anew with other reasons.
@@ -127,7 +155,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Empties the quarantine of a table that was replaced; its rows have a new beginning.
+    /// Empties the quarantine of a table that begins anew.
     pub(super) async fn clear_quarantine(&self, load: &LoadSettings, txn: &JobTxn) -> Result<(), Halt> {
         if self.lake.quarantine_count(&load.table_name).await? == 0 {
             return Ok(());
@@ -185,7 +213,8 @@ impl Pipeline {
         self.put_state(job, part, entity, STEP_DONE, written, quarantined, &status).await
     }
 
-    async fn state_of(&self, load: &LoadSettings) -> Result<Option<StateRow>, Halt> {
+    /// What the books say of the load's table.
+    pub(super) async fn state_of(&self, load: &LoadSettings) -> Result<Option<StateRow>, Halt> {
         let states = self.lake.states().await?;
         Ok(states.into_iter().find(|state| state.table_name == load.table_name.as_str()))
     }

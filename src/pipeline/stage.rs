@@ -368,7 +368,9 @@ impl Pipeline {
             None => 0,
             Some(predecessors) => {
                 let quarantined = self.lake.quarantine_ids(&load.table_name).await?;
-                predecessors.left_behind(&quarantined)
+                let written = self.state_of(load).await?.map_or(0, |state| state.written);
+                // Rows that were staged and never sent have no record that could stay.
+                predecessors.left_behind(&quarantined).min(u64::try_from(written).unwrap_or(0))
             }
         };
         let given = mended.map_or(0, |mended| mended.given());
