@@ -13,6 +13,7 @@ mod daemon;
 mod docs;
 mod editing;
 mod journey;
+mod reruns;
 mod returned;
 mod service;
 mod settings;

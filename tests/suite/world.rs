@@ -165,7 +165,22 @@ impl World {
     /// The tables, read through the library.
     pub fn lake(&self) -> Lakehouse {
         let root = self.path().join("lakehouse");
-        block_on(Lakehouse::open(root.to_str().unwrap(), "migration", "quarantine")).unwrap()
+        let config: Value = serde_json::from_slice(&std::fs::read(self.config()).unwrap()).unwrap();
+        let database = |key: &str, usual| config[key].as_str().unwrap_or(usual).to_owned();
+        let (ours, refused) =
+            (database("database", "migration"), database("quarantine_database", "quarantine"));
+        block_on(Lakehouse::open(root.to_str().unwrap(), &ours, &refused)).unwrap()
+    }
+
+    /// The journals of the jobs in progress, event by event.
+    pub fn journal(&self) -> Vec<Value> {
+        let mut events = Vec::new();
+        for job in files_in(&self.dropbox().join(".work")) {
+            let text = std::fs::read_to_string(job.join("journal.jsonl")).unwrap_or_default();
+            // The last line may be half written.
+            events.extend(text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()));
+        }
+        events
     }
 
     /// Lines of a command that prints one JSON object a line.
