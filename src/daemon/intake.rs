@@ -31,18 +31,18 @@ struct Resting {
     waiting_for: String,
 }
 
+impl Default for Intake {
+    fn default() -> Self {
+        Intake::new()
+    }
+}
+
 /// What became of one workbook.
 pub struct Taken {
     /// Its name in the dropbox.
     pub name: OsString,
     /// The claim, or why it lies there still.
     pub result: Result<Claim, Halt>,
-}
-
-impl Default for Intake {
-    fn default() -> Self {
-        Intake::new()
-    }
 }
 
 impl Intake {
@@ -135,6 +135,11 @@ impl Intake {
     /// Lets every workbook that could not be taken be tried again at once.
     pub fn wake_all(&mut self) {
         self.resting.clear();
+    }
+
+    /// The files that are being taken, by name as people see them.
+    pub fn taking(&self) -> BTreeSet<String> {
+        self.names.iter().map(|name| shown(name)).collect()
     }
 
     /// Workbooks that could not be taken.

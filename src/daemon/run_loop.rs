@@ -184,10 +184,10 @@ impl RunLoop {
                 () = wake.notified(), if may_look => self.look_soon(),
                 () = tokio::time::sleep(sleep) => {}
                 taken = self.intake.next() => {
-                    if let Some(taken) = taken {
-                        self.taken(taken);
+                    match taken {
+                        Some(taken) => self.taken(taken),
+                        None => self.look_soon(),
                     }
-                    self.look_soon();
                 }
                 Some(worked) = self.working.join_next() => {
                     match worked {
@@ -265,6 +265,9 @@ impl RunLoop {
             }
         };
         self.looks.failing = false;
+        // What is being taken may have left the dropbox while it was looked at.
+        let taking = self.intake.taking();
+        look.standing.retain(|file| !taking.contains(&file.file));
         self.looks.held = look.standing.iter().filter(|file| file.state == HELD).count();
         let ready = std::mem::take(&mut look.ready);
         let room = if self.lock.is_some() { JOBS_OPEN_MAX.saturating_sub(self.queue.open()) } else { 0 };
@@ -296,7 +299,10 @@ impl RunLoop {
                 self.metrics.claimed(record.bytes);
                 self.rest(record, &halt);
             }
-            Ok(Claim::Changed) => self.looks.settling = true,
+            Ok(Claim::Changed) => {
+                self.looks.settling = true;
+                self.look_soon();
+            }
             Err(halt) => {
                 let (name, waiting_for) = (taken.name.display(), halt.waiting_for());
                 tracing::error!(file = %name, waiting_for, "workbook not taken; it is tried again");

@@ -1,6 +1,6 @@
 //! What everything is doing right now, for people: one text per dropped file in `status/`, and the board that reports read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -70,9 +70,11 @@ impl Board {
                 self.write(&mut inner, &file.file, now, &format!("{}: waiting for {waiting}", file.state));
             }
         }
+        let here: HashSet<&str> = (standing.iter().map(|file| file.file.as_str()))
+            .chain(inner.jobs.values().map(|job| job.workbook.as_str()))
+            .collect();
         let gone: Vec<String> = (inner.dropbox.iter().map(|file| &file.file))
-            .filter(|file| standing.iter().all(|other| other.file != **file))
-            .filter(|file| inner.jobs.values().all(|job| job.workbook != **file))
+            .filter(|file| !here.contains(file.as_str()))
             .cloned()
             .collect();
         for file in gone {

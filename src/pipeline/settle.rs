@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
@@ -35,8 +36,6 @@ pub struct Ready {
     pub loads: Vec<LoadSettings>,
     /// Where those settings came from, if not from the defaults.
     pub sidecar: Option<(PathBuf, SidecarOrigin)>,
-    /// Workbooks that the sidecar speaks of, by folded name.
-    pub sidecar_names: Vec<String>,
 }
 
 /// What one look at the dropbox found.
@@ -57,18 +56,43 @@ pub struct Settler {
     arrivals: u64,
 }
 
-#[derive(Debug, Clone)]
+/// A file as it was seen, with what its content was found to be; a change of the file makes that void.
+#[derive(Debug)]
 struct Sighting {
+    /// The name as people see it, and folded: looks compare all names with each other.
+    name: String,
+    folded: String,
     stat: Stat,
     first: Instant,
     still: Instant,
     arrival: u64,
+    whole: bool,
+    read: Option<ReadSidecar>,
+}
+
+#[derive(Debug, Clone)]
+struct ReadSidecar {
+    sha256: String,
+    parsed: Result<Arc<SidecarFile>, SidecarFaults>,
 }
 
 enum Parsed {
-    Good { path: PathBuf, origin: SidecarOrigin, file: SidecarFile, taken: BTreeSet<String> },
-    Moving { name: String, what: String },
+    Good { path: PathBuf, origin: SidecarOrigin, file: Arc<SidecarFile>, taken: BTreeSet<String> },
+    Moving { name: String, what: String, of: Option<String> },
     Faulty { name: String, faults: String, concerned: Concerned },
+}
+
+/// What lies around a workbook, in forms that are quick to ask: a dropbox may hold tens of thousands of names.
+struct Around<'a> {
+    /// Who has a workbook open, by its folded name, and since when.
+    owners: HashMap<&'a str, (&'a str, Instant)>,
+    /// Workbooks by folded name.
+    workbooks: HashMap<String, Vec<OsString>>,
+    sidecars: &'a [Parsed],
+    /// The settings files that speak of a workbook, by its folded name.
+    speak: HashMap<&'a str, Vec<usize>>,
+    /// The settings files that may speak of any.
+    may_speak: Vec<usize>,
 }
 
 /// Whom a faulty settings file keeps waiting.
@@ -90,7 +114,7 @@ impl Concerned {
 
 enum Found<'a> {
     Nothing,
-    Settings { path: &'a PathBuf, origin: &'a SidecarOrigin, sidecar: &'a Sidecar, names: Vec<String> },
+    Settings { path: &'a PathBuf, origin: &'a SidecarOrigin, sidecar: &'a Sidecar },
     Held(String),
     Moving(String),
 }
@@ -109,43 +133,37 @@ impl Settler {
         let entries = spool.list()?;
         self.remember(&entries, now);
         let sidecars = self.sidecars(spool, &entries, settings, now);
-        let owners: HashMap<&str, (&str, Instant)> = entries
-            .iter()
-            .filter_map(|entry| match &entry.kind {
-                EntryKind::Owner { of, user } => {
-                    Some((of.as_str(), (user.as_str(), self.seen[&entry.name].first)))
-                }
-                _ => None,
-            })
-            .collect();
+        let around = self.around(&entries, &sidecars);
+        let mut parsed = sidecars.iter();
         let mut look = Look::default();
         let mut ready = Vec::new();
         for entry in &entries {
-            let name = shown(&entry.name);
+            let sighting = self.seen.get_mut(&entry.name).expect("every entry was remembered above");
             let standing = match &entry.kind {
                 EntryKind::Passing | EntryKind::Owner { .. } => continue,
-                EntryKind::Foreign(why) => standing(&name, "ignored", why),
-                EntryKind::Sidecar(_) => match sidecar_standing(&name, &sidecars, &entries) {
-                    Some(standing) => {
-                        look.settling |= standing.state == "settling";
-                        standing
-                    }
-                    None => continue,
-                },
-                EntryKind::Workbook => {
-                    match self.workbook(spool, settings, entry, &entries, &sidecars, &owners, now) {
-                        Ok(taken) => {
-                            let order = taken.loads.iter().filter_map(|load| load.order).min();
-                            ready.push((order.unwrap_or(0), self.seen[&entry.name].arrival, taken));
-                            continue;
+                EntryKind::Foreign(why) => standing(&sighting.name, "ignored", why),
+                EntryKind::Sidecar(_) => {
+                    match parsed.next().and_then(|parsed| sidecar_standing(parsed, &around)) {
+                        Some(standing) => {
+                            look.settling |= standing.state == "settling";
+                            standing
                         }
-                        Err(Waiting::ForTime(what)) => {
-                            look.settling = true;
-                            standing(&name, "settling", &what)
-                        }
-                        Err(Waiting::ForPerson(what)) => standing(&name, HELD, &what),
+                        None => continue,
                     }
                 }
+                EntryKind::Workbook => match sighting.workbook(spool, settings, entry, &around, now) {
+                    Ok(taken) => {
+                        let order = taken.loads.iter().filter_map(|load| load.order).min();
+                        ready.push((order.unwrap_or(0), sighting.arrival, taken));
+                        continue;
+                    }
+                    Err(Waiting::ForTime(what)) => {
+                        look.settling = true;
+                        standing(&sighting.name, "settling", &what)
+                    }
+                    Err(Waiting::ForPerson(what)) => standing(&sighting.name, HELD, &what),
+                    Err(Waiting::Gone) => continue,
+                },
             };
             look.standing.push(standing);
         }
@@ -159,95 +177,138 @@ impl Settler {
         for entry in entries {
             let sighting = match before.remove(&entry.name) {
                 Some(sighting) if sighting.stat == entry.stat => sighting,
-                Some(sighting) => Sighting { stat: entry.stat, still: now, ..sighting },
+                Some(sighting) => {
+                    Sighting { stat: entry.stat, still: now, whole: false, read: None, ..sighting }
+                }
                 None => {
                     self.arrivals += 1;
-                    Sighting { stat: entry.stat, first: now, still: now, arrival: self.arrivals }
+                    let name = shown(&entry.name);
+                    Sighting {
+                        folded: fold_name(&name),
+                        name,
+                        stat: entry.stat,
+                        first: now,
+                        still: now,
+                        arrival: self.arrivals,
+                        whole: false,
+                        read: None,
+                    }
                 }
             };
             self.seen.insert(entry.name.clone(), sighting);
         }
     }
 
-    fn sidecars(&self, spool: &Spool, entries: &[Entry], settings: &Settings, now: Instant) -> Vec<Parsed> {
+    /// The settings files, one for each in the order of the entries.
+    fn sidecars(
+        &mut self,
+        spool: &Spool,
+        entries: &[Entry],
+        settings: &Settings,
+        now: Instant,
+    ) -> Vec<Parsed> {
         let mut parsed = Vec::new();
         for entry in entries {
             let EntryKind::Sidecar(scope) = &entry.kind else { continue };
-            let name = shown(&entry.name);
+            let sighting = self.seen.get_mut(&entry.name).expect("every entry was remembered before");
+            let name = sighting.name.clone();
             let of = match scope {
                 crate::config::SidecarScope::One(workbook) => Some(fold_name(workbook)),
                 crate::config::SidecarScope::Many => None,
             };
-            let still = now.duration_since(self.seen[&entry.name].still);
+            let still = now.duration_since(sighting.still);
             if still < settings.settle {
-                parsed.push(Parsed::Moving {
-                    name,
-                    what: "it to stand still: it changed a moment ago".to_owned(),
-                });
+                let what = "it to stand still: it changed a moment ago".to_owned();
+                parsed.push(Parsed::Moving { name, what, of });
                 continue;
             }
             let path = spool.root().join(&entry.name);
-            let faulty = |faults: String| Parsed::Faulty {
-                name: name.clone(),
-                faults,
-                concerned: Concerned::Unread(of.clone()),
+            let read = match sighting.read(&path) {
+                Ok(read) => read.clone(),
+                Err(faults) => {
+                    parsed.push(Parsed::Faulty { name, faults, concerned: Concerned::Unread(of) });
+                    continue;
+                }
             };
-            if entry.stat.size > SIDECAR_BYTES_MAX {
-                parsed.push(faulty(format!(
-                    "{name}: larger than the {SIDECAR_BYTES_MAX} bytes that settings may have"
-                )));
-                continue;
-            }
-            parsed.push(match std::fs::read(&path) {
-                Err(error) => faulty(format!("{name}: cannot be read: {error}")),
-                Ok(bytes) => match parse_sidecar(&name, &bytes) {
-                    // Cut short it may name any workbook; when nothing more comes, those that it names so far.
-                    Err(faults)
-                        if of.is_none()
-                            && faults.break_off()
-                            && still < settings.settle * INCOMPLETE_QUIET_PERIODS_MAX =>
-                    {
-                        Parsed::Moving { name, what: format!("the rest of it: {faults}") }
-                    }
-                    Err(faults) => Parsed::Faulty {
-                        name,
-                        faults: faults.to_string(),
-                        concerned: Concerned::Read(faults),
-                    },
-                    Ok(file) => {
-                        let sha256 = hex(&Sha256::digest(&bytes));
-                        let origin = SidecarOrigin { file: name, sha256, shared: of.is_none() };
-                        let taken = if origin.shared {
-                            taken_workbooks(spool, &origin.sha256)
-                        } else {
-                            BTreeSet::new()
-                        };
-                        Parsed::Good { path, origin, file, taken }
-                    }
-                },
+            parsed.push(match read.parsed {
+                // Cut short it may name any workbook; when nothing more comes, those that it names so far.
+                Err(faults)
+                    if of.is_none()
+                        && faults.break_off()
+                        && still < settings.settle * INCOMPLETE_QUIET_PERIODS_MAX =>
+                {
+                    Parsed::Moving { name, what: format!("the rest of it: {faults}"), of }
+                }
+                Err(faults) => {
+                    Parsed::Faulty { name, faults: faults.to_string(), concerned: Concerned::Read(faults) }
+                }
+                Ok(file) => {
+                    let origin = SidecarOrigin { file: name, sha256: read.sha256, shared: of.is_none() };
+                    let taken =
+                        if origin.shared { taken_workbooks(spool, &origin.sha256) } else { BTreeSet::new() };
+                    Parsed::Good { path, origin, file, taken }
+                }
             });
         }
         parsed
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one look has one set of neighbours; a struct would only rename them"
-    )]
+    fn around<'a>(&self, entries: &'a [Entry], sidecars: &'a [Parsed]) -> Around<'a> {
+        let (mut owners, mut workbooks) = (HashMap::new(), HashMap::<String, Vec<OsString>>::new());
+        for entry in entries {
+            let sighting = &self.seen[&entry.name];
+            match &entry.kind {
+                EntryKind::Owner { of, user } => {
+                    owners.insert(of.as_str(), (user.as_str(), sighting.first));
+                }
+                EntryKind::Workbook => {
+                    workbooks.entry(sighting.folded.clone()).or_default().push(entry.name.clone());
+                }
+                EntryKind::Sidecar(_) | EntryKind::Passing | EntryKind::Foreign(_) => {}
+            }
+        }
+        let (mut speak, mut may_speak) = (HashMap::<&str, Vec<usize>>::new(), Vec::new());
+        for (at, parsed) in sidecars.iter().enumerate() {
+            match parsed {
+                Parsed::Good { file, .. } => {
+                    for folded in file.entries.keys() {
+                        speak.entry(folded).or_default().push(at);
+                    }
+                }
+                Parsed::Moving { of: Some(folded), .. } => speak.entry(folded).or_default().push(at),
+                Parsed::Moving { of: None, .. } | Parsed::Faulty { .. } => may_speak.push(at),
+            }
+        }
+        Around { owners, workbooks, sidecars, speak, may_speak }
+    }
+}
+
+impl Sighting {
+    /// What the settings file says, read once for as long as it does not change.
+    fn read(&mut self, path: &Path) -> Result<&ReadSidecar, String> {
+        if self.read.is_none() {
+            let name = &self.name;
+            if self.stat.size > SIDECAR_BYTES_MAX {
+                return Err(format!(
+                    "{name}: larger than the {SIDECAR_BYTES_MAX} bytes that settings may have"
+                ));
+            }
+            let bytes = std::fs::read(path).map_err(|error| format!("{name}: cannot be read: {error}"))?;
+            let parsed = parse_sidecar(name, &bytes).map(Arc::new);
+            self.read = Some(ReadSidecar { sha256: hex(&Sha256::digest(&bytes)), parsed });
+        }
+        Ok(self.read.as_ref().expect("it was read above"))
+    }
+
     fn workbook(
-        &self,
+        &mut self,
         spool: &Spool,
         settings: &Settings,
         entry: &Entry,
-        entries: &[Entry],
-        sidecars: &[Parsed],
-        owners: &HashMap<&str, (&str, Instant)>,
+        around: &Around<'_>,
         now: Instant,
     ) -> Result<Ready, Waiting> {
-        let sighting = &self.seen[&entry.name];
-        let name = shown(&entry.name);
-        let folded = fold_name(&name);
-        if let Some((user, since)) = owners.get(folded.as_str())
+        if let Some((user, since)) = around.owners.get(self.folded.as_str())
             && now.duration_since(*since) < OWNER_FILE_WAIT_MAX
         {
             let user = if user.is_empty() { "somebody" } else { user };
@@ -255,56 +316,53 @@ impl Settler {
                 "{user} to close it: it is open in a spreadsheet program"
             )));
         }
-        let twin = entries.iter().find(|other| {
-            other.kind == EntryKind::Workbook
-                && other.name != entry.name
-                && fold_name(&shown(&other.name)) == folded
-        });
+        let twin = around.workbooks[&self.folded].iter().find(|other| **other != entry.name);
         if let Some(twin) = twin {
             return Err(Waiting::ForPerson(format!(
-                "one of `{name}` and `{}` to be renamed: they differ only in case or accents, so settings cannot tell them apart",
-                shown(&twin.name)
+                "one of `{}` and `{}` to be renamed: they differ only in case or accents, so settings cannot tell them apart",
+                self.name,
+                shown(twin)
             )));
         }
-        let still = now.duration_since(sighting.still);
+        let still = now.duration_since(self.still);
         if still < settings.settle {
             return Err(Waiting::ForTime("it to stand still: it changed a moment ago".to_owned()));
         }
-        let path = spool.root().join(&entry.name);
-        match is_whole(&path) {
-            Ok(true) => {}
-            Ok(false) if still < settings.settle * INCOMPLETE_QUIET_PERIODS_MAX => {
-                return Err(Waiting::ForTime("the rest of it: the file has not arrived whole".to_owned()));
-            }
-            // Whatever it is, it will not become whole; the reader finds the words for it.
-            Ok(false) => {}
-            Err(error) => {
-                return Err(Waiting::ForPerson(format!(
-                    "permission to read it: {}; the operator can grant it to the user that ddu runs as",
-                    error.source
-                )));
+        if !self.whole {
+            match is_whole(&spool.root().join(&entry.name)) {
+                Ok(whole) => self.whole = whole,
+                Err(error) if error.is_missing() => return Err(Waiting::Gone),
+                Err(error) => {
+                    return Err(Waiting::ForPerson(format!(
+                        "permission to read it: {}; the operator can grant it to the user that ddu runs as",
+                        error.source
+                    )));
+                }
             }
         }
+        // After that, whatever it is, it will not become whole; the reader finds the words for it.
+        if !self.whole && still < settings.settle * INCOMPLETE_QUIET_PERIODS_MAX {
+            return Err(Waiting::ForTime("the rest of it: the file has not arrived whole".to_owned()));
+        }
+        let name = &self.name;
         let held = |faults: String| Waiting::ForPerson(format!("its settings to be corrected: {faults}"));
-        match find_settings(&folded, sidecars) {
+        match find_settings(&self.folded, around) {
             Found::Held(what) => Err(Waiting::ForPerson(what)),
             Found::Moving(what) => Err(Waiting::ForTime(what)),
-            Found::Settings { path, origin, sidecar, names } => Ok(Ready {
+            Found::Settings { path, origin, sidecar } => Ok(Ready {
                 name: entry.name.clone(),
                 stat: entry.stat,
-                loads: sidecar.loads(&name, settings).map_err(|faults| held(faults.to_string()))?,
+                loads: sidecar.loads(name, settings).map_err(|faults| held(faults.to_string()))?,
                 sidecar: Some((path.clone(), origin.clone())),
-                sidecar_names: names,
             }),
-            Found::Nothing if now.duration_since(sighting.first) < settings.sidecar_wait => {
+            Found::Nothing if now.duration_since(self.first) < settings.sidecar_wait => {
                 Err(Waiting::ForTime(format!("settings that may follow it (`{name}.json`)")))
             }
             Found::Nothing => Ok(Ready {
                 name: entry.name.clone(),
                 stat: entry.stat,
-                loads: default_loads(&name, settings).map_err(|faults| held(faults.to_string()))?,
+                loads: default_loads(name, settings).map_err(|faults| held(faults.to_string()))?,
                 sidecar: None,
-                sidecar_names: Vec::new(),
             }),
         }
     }
@@ -313,12 +371,17 @@ impl Settler {
 enum Waiting {
     ForTime(String),
     ForPerson(String),
+    /// It went away while it was looked at.
+    Gone,
 }
 
 /// The settings for a workbook: its own sidecar or the one shared file that names it; never defaults in place of a faulty one.
-fn find_settings<'a>(folded: &str, sidecars: &'a [Parsed]) -> Found<'a> {
+fn find_settings<'a>(folded: &str, around: &Around<'a>) -> Found<'a> {
     let mut found: IndexMap<&str, Found<'a>> = IndexMap::new();
-    for parsed in sidecars {
+    let mut asked = around.may_speak.clone();
+    asked.extend(around.speak.get(folded).into_iter().flatten());
+    asked.sort_unstable();
+    for parsed in asked.into_iter().map(|at| &around.sidecars[at]) {
         match parsed {
             Parsed::Moving { name, .. } => {
                 return Found::Moving(format!(
@@ -335,8 +398,7 @@ fn find_settings<'a>(folded: &str, sidecars: &'a [Parsed]) -> Found<'a> {
             Parsed::Faulty { .. } => {}
             Parsed::Good { path, origin, file, .. } => {
                 if let Some(sidecar) = file.entries.get(folded) {
-                    let names = file.entries.keys().cloned().collect();
-                    found.insert(&origin.file, Found::Settings { path, origin, sidecar, names });
+                    found.insert(&origin.file, Found::Settings { path, origin, sidecar });
                 }
             }
         }
@@ -361,22 +423,17 @@ fn find_settings<'a>(folded: &str, sidecars: &'a [Parsed]) -> Found<'a> {
 }
 
 /// What a settings file itself waits for; a sidecar whose workbook is there says nothing of its own.
-fn sidecar_standing(name: &str, sidecars: &[Parsed], entries: &[Entry]) -> Option<FileStatus> {
-    let present = |folded: &String| {
-        entries.iter().any(|e| e.kind == EntryKind::Workbook && fold_name(&shown(&e.name)) == *folded)
-    };
-    sidecars.iter().find_map(|parsed| match parsed {
-        Parsed::Moving { name: moving, what } if moving == name => Some(standing(name, "settling", what)),
-        Parsed::Faulty { name: faulty, faults, .. } if faulty == name => {
-            Some(standing(name, HELD, &format!("a correction: {faults}")))
-        }
-        Parsed::Good { origin, file, taken, .. } if origin.file == name => {
-            let awaited = |folded: &&String| !present(folded) && !taken.contains(*folded);
+fn sidecar_standing(parsed: &Parsed, around: &Around<'_>) -> Option<FileStatus> {
+    match parsed {
+        Parsed::Moving { name, what, .. } => Some(standing(name, "settling", what)),
+        Parsed::Faulty { name, faults, .. } => Some(standing(name, HELD, &format!("a correction: {faults}"))),
+        Parsed::Good { origin, file, taken, .. } => {
+            let awaited =
+                |folded: &&String| !around.workbooks.contains_key(*folded) && !taken.contains(*folded);
             let missing: Vec<&str> = file.entries.keys().filter(awaited).map(String::as_str).collect();
-            (!missing.is_empty()).then(|| standing(name, "waiting", &missing.join(", ")))
+            (!missing.is_empty()).then(|| standing(&origin.file, "waiting", &missing.join(", ")))
         }
-        _ => None,
-    })
+    }
 }
 
 /// The workbooks, by folded name, that were taken with a shared settings file of this hash.

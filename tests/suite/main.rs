@@ -19,3 +19,4 @@ mod service;
 mod settings;
 mod sidecars;
 mod tidy;
+mod told;
