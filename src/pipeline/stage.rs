@@ -21,7 +21,7 @@ use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::settings::{LoadSettings, Mode};
 use crate::domain::table::column_identifier;
 use crate::domain::value::StageType;
-use crate::io::delta::{Begin, HealWriter, StageKind, StageWriter, staged_rows, staged_schema};
+use crate::io::delta::{Begin, HealWriter, JobTxn, StageKind, StageWriter, staged_rows, staged_schema};
 use crate::io::durable;
 use crate::io::dynamics::{PlanFault, TargetFault};
 use crate::io::returned::{ID_HEADER, WRONG_HEADER};
@@ -201,7 +201,10 @@ impl Pipeline {
                 (staged, given, done)
             }
             Begin::Open(mut sink) => {
-                let (staged, given) = self.write_rows(job, load, &mut sheet, &mut sink).await?;
+                let (mut staged, given) = self.write_rows(job, load, &mut sheet, &mut sink).await?;
+                if self.lake.staged_version(&load.table_name).await?.is_none() {
+                    staged.notes.extend(self.clear_foreign_quarantine(load, &txn).await?);
+                }
                 let text = serde_json::to_vec(&(&staged, given)).expect("notes are plain data");
                 durable::replace(&notes, &text)?;
                 let done = match sink {
@@ -234,6 +237,25 @@ impl Pipeline {
         self.spool.remember_loaded(record, load)?;
         self.put_staged_state(job, part, &staged, &sheet.entity).await?;
         Ok(staged)
+    }
+
+    /// A table that does not exist yet has no refused rows: those that lie there are of a database before this one, and
+    /// would be counted among its rows.
+    async fn clear_foreign_quarantine(
+        &self,
+        load: &LoadSettings,
+        txn: &JobTxn,
+    ) -> Result<Option<String>, Halt> {
+        let count = self.lake.quarantine_count(&load.table_name).await?;
+        if count == 0 {
+            return Ok(None);
+        }
+        self.clear_quarantine(load, txn).await?;
+        tracing::warn!(table = %load.table_name, rows = count, "quarantine of an earlier database cleared");
+        Ok(Some(format!(
+            "{count} refused rows of an earlier database were cleared from quarantine table {}.{}",
+            self.settings.quarantine_database, load.table_name
+        )))
     }
 
     /// Opens the sheet and holds its header against the entity.
