@@ -17,11 +17,22 @@ pub struct Service {
 impl Service {
     /// Starts it with these rules of disturbance.
     pub fn start(world: &World, faults: Value) -> Self {
+        Self::listening(world, "127.0.0.1:0", faults)
+    }
+
+    /// Ends it with every request that it has not answered, and starts it anew at its address with other rules.
+    pub fn restart(&mut self, world: &World, faults: Value) {
+        self.end();
+        let address = self.url.trim_start_matches("http://").to_owned();
+        *self = Self::listening(world, &address, faults);
+    }
+
+    fn listening(world: &World, address: &str, faults: Value) -> Self {
         let store = world.path().join("sandbox");
         std::fs::create_dir_all(&store).unwrap();
         let script = world.path().join("faults.json");
         std::fs::write(&script, faults.to_string()).unwrap();
-        let mut command = world.command(&["sandbox", "--listen", "127.0.0.1:0"]);
+        let mut command = world.command(&["sandbox", "--listen", address]);
         command.arg("--store").arg(store.join("sandbox.sqlite")).arg("--faults").arg(script);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -30,6 +41,11 @@ impl Service {
         let from = line.find("http://").unwrap_or_else(|| panic!("no address in `{line}`"));
         let url = line[from..].trim_end().trim_end_matches("/api/data/v9.2/").to_owned();
         Service { child, _out: out, url }
+    }
+
+    fn end(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 
     /// The `target` of a configuration that writes to it as if it were an environment of Dynamics.
@@ -45,7 +61,6 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.end();
     }
 }

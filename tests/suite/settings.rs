@@ -213,7 +213,7 @@ fn atomic_one_row_that_the_target_refuses_and_none_is_written() {
         let row = refused.iter().find(|row| row["_ddu_row"] == number).unwrap();
         row["_ddu_cause"].as_str().unwrap().to_lowercase()
     };
-    assert!(cause(4).contains("already"), "{}", cause(4));
+    assert!(cause(4).contains("another record has the same account number"), "{}", cause(4));
     assert!(cause(2).contains("nothing is wrong with this row"), "{}", cause(2));
     assert!(cause(2).contains("row 4"), "the row to mend is named: {}", cause(2));
 }
@@ -429,14 +429,19 @@ fn a_blank_cell_leaves_the_value_unless_it_is_to_clear_it() {
 fn times_without_a_zone_are_of_the_time_zone_that_the_settings_name() {
     let world = World::new();
     world.drop_json("accounts.xlsx.json", json!({"timezone": "Europe/Berlin"}));
-    let header = row!["Account Name", "Last On Hold Time"];
+    let header = row!["Account Name", "Last On Hold Time", "Customer Since"];
+    let of = |name: &str, time: &str, month| vec![name.into(), time.into(), Cell::Day(2026, month, 1)];
     world.drop_rows(
         "accounts.xlsx",
-        &[header, row!["Summer", "2026-07-01 12:00:00"], row!["Winter", "2026-01-01 12:00:00"]],
+        &[header, of("Summer", "2026-07-01 12:00:00", 7), of("Winter", "2026-01-01 12:00:00", 1)],
     );
     world.run_once(0);
-    assert_eq!(record(&world, "accounts", "name", "Summer")["lastonholdtime"], "2026-07-01T10:00:00Z");
-    assert_eq!(record(&world, "accounts", "name", "Winter")["lastonholdtime"], "2026-01-01T11:00:00Z");
+    let (summer, winter) =
+        (record(&world, "accounts", "name", "Summer"), record(&world, "accounts", "name", "Winter"));
+    assert_eq!(summer["lastonholdtime"], "2026-07-01T10:00:00Z");
+    assert_eq!(winter["lastonholdtime"], "2026-01-01T11:00:00Z");
+    assert_eq!(summer["ddu_customersince"], "2026-07-01", "a day is a day in every zone");
+    assert_eq!(winter["ddu_customersince"], "2026-01-01");
 }
 
 #[test]
