@@ -12,6 +12,8 @@ mod successors;
 
 mod mended;
 
+mod read;
+
 pub mod stage;
 
 pub mod preflight;
