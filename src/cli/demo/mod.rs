@@ -76,7 +76,7 @@ async fn begin(dir: &Path, config: &Path, out: &mut dyn Write) -> anyhow::Result
         "      mends the returned workbooks as a person would, drops them, and shows how they heal"
     )?;
     writeln!(out, "  or open one, correct the coloured cells, save it into {}, and", dropbox.display())?;
-    writeln!(out, "  ddu --config {} run --once", config.display())?;
+    writeln!(out, "  {} --config {} run --once", program(), config.display())?;
     Ok(ALL_WRITTEN)
 }
 
@@ -124,9 +124,10 @@ async fn journey(config: &Path) -> anyhow::Result<()> {
     let end = run_pipeline(Settings::load(config)?, this_program()?, now, everything()).await?;
     if end.halted + end.held > 0 {
         bail!(
-            "{} jobs and {} files wait for something; `ddu --config {} status` says for what",
+            "{} jobs and {} files wait for something; `{} --config {} status` says for what",
             end.halted,
             end.held,
+            program(),
             config.display()
         );
     }
@@ -178,7 +179,13 @@ fn returned(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn command(dir: &Path, fix: bool) -> String {
     let place =
         if dir == Path::new("ddu-demo") { String::new() } else { format!(" --dir {}", dir.display()) };
-    format!("ddu demo{place}{}", if fix { " --fix" } else { "" })
+    format!("{} demo{place}{}", program(), if fix { " --fix" } else { "" })
+}
+
+/// The program as it was called, so that what is printed can be typed: under cargo it is on no path.
+fn program() -> String {
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    if called.as_os_str().is_empty() { "ddu".to_owned() } else { called.display().to_string() }
 }
 
 /// A text that fits a line of a table.
