@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::domain::lifecycle::{Event, SetAsideKind};
 use crate::domain::table::TableName;
@@ -43,8 +43,12 @@ impl Progress {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Staged(staged) => {
-                let style = "{prefix}: {bar:30} {pos} of {len} rows, {per_sec}, {eta} left";
+                let style = "{prefix}: {bar:30} {human_pos} of {human_len} rows, {rate} a second, {eta} left";
                 let style = ProgressStyle::with_template(style).expect("the template is constant");
+                let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                    // A text in memory takes everything.
+                    write!(out, "{}", HumanCount(state.per_sec() as u64)).ok();
+                });
                 let bar =
                     bars.add(ProgressBar::new(staged.rows).with_style(style).with_prefix(table.to_string()));
                 bar.enable_steady_tick(Duration::from_millis(500));
@@ -80,14 +84,18 @@ impl Default for Progress {
     }
 }
 
+fn rows(count: u64) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+}
+
 /// The line about a step, for those that a person wants to hear of.
 fn step(event: &Event) -> Option<String> {
     match event {
-        Event::Staged(staged) => Some(format!("{} rows of sheet `{}` are staged", staged.rows, staged.sheet)),
+        Event::Staged(staged) => Some(format!("{} of sheet `{}` staged", rows(staged.rows), staged.sheet)),
         Event::Preflighted { refused: 0, .. } => Some("checked: every row may go".to_owned()),
-        Event::Preflighted { refused, .. } => Some(format!("checked: {refused} rows are held back")),
+        Event::Preflighted { refused, .. } => Some(format!("checked: {} held back", rows(*refused))),
         Event::Migrated { written, refused } => {
-            Some(format!("{written} rows are written, {refused} refused"))
+            Some(format!("{} written, {refused} refused", rows(*written)))
         }
         Event::GivenBack { file: Some(file) } => Some(format!("returned/{file} went back to the sender")),
         Event::SetAside { kind: SetAsideKind::Duplicate, .. } => {

@@ -28,8 +28,9 @@ use crate::pipeline::{Halt, Pipeline};
 const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Pause between two rounds of upkeep of the tables. Each is cheap where nothing is due.
 const UPKEEP_PAUSE: Duration = Duration::from_mins(10);
-/// How long upkeep waits at most for a moment without work.
-const UPKEEP_PATIENCE: Duration = Duration::from_hours(1);
+/// Jobs that end before upkeep no longer waits for a moment without work: each is several commits, and tables that were
+/// not folded for long are slow to open.
+const UPKEEP_JOBS: usize = 50;
 /// Pause between looks while a file settles; with it a file is taken soon after its quiet period ends.
 const SETTLING_LOOK: Duration = Duration::from_millis(200);
 /// Pause between looks at least: a file that is being copied in causes thousands of events a second.
@@ -49,6 +50,8 @@ pub struct RunLoop {
     working: JoinSet<Worked>,
     upkeep: JoinSet<()>,
     upkeep_at: Instant,
+    /// Jobs that ended since the last upkeep.
+    ended_since: usize,
     looks: Looks,
     drain_until: Option<Instant>,
     end: RunEnd,
@@ -101,6 +104,7 @@ impl RunLoop {
             working: JoinSet::new(),
             upkeep: JoinSet::new(),
             upkeep_at: now + UPKEEP_PAUSE,
+            ended_since: 0,
             looks: Looks { due: now, last: now, settling: false, more: false, held: 0, failing: false },
             drain_until: None,
             end: RunEnd::default(),
@@ -175,6 +179,13 @@ impl RunLoop {
             }
             self.tell();
             if self.is_done() {
+                if self.drain_until.is_none() {
+                    // Nobody's rows wait for it, so any wish ends it.
+                    tokio::select! {
+                        () = self.leave_tidy() => {}
+                        _ = wishes.next() => {}
+                    }
+                }
                 return Ok(self.ended());
             }
             self.keep_up();
@@ -342,6 +353,7 @@ impl RunLoop {
         self.queue.release(&record);
         match result {
             Ok(ended) => {
+                self.ended_since += 1;
                 self.reasons.remove(&record.job);
                 match ended {
                     Some(Ended::Written) => {
@@ -469,17 +481,24 @@ impl RunLoop {
 
     /// Keeps the tables small when nothing urgent waits, or when that took too long to come.
     fn keep_up(&mut self) {
-        let due = Instant::now().saturating_duration_since(self.upkeep_at);
-        let now_or_never = self.is_idle() || due > UPKEEP_PATIENCE;
-        if !self.plan.stay || due.is_zero() || !now_or_never || !self.upkeep.is_empty() {
-            return;
+        let quiet = self.plan.stay && self.is_idle() && self.upkeep_at <= Instant::now();
+        if self.upkeep.is_empty() && (quiet || self.ended_since >= UPKEEP_JOBS) {
+            self.ended_since = 0;
+            let pipeline = self.pipeline.clone();
+            self.upkeep.spawn(async move { maintain(&pipeline).await });
         }
-        let pipeline = self.pipeline.clone();
-        self.upkeep.spawn(async move {
-            if let Err(error) = pipeline.lake.maintain((pipeline.now)()).await {
-                tracing::warn!(error = %error, "maintenance of the tables is put off");
+    }
+
+    /// A run that ends by itself keeps the tables small as well: nobody else may ever do it.
+    async fn leave_tidy(&mut self) {
+        while let Some(kept) = self.upkeep.join_next().await {
+            if let Err(join) = kept {
+                std::panic::resume_unwind(join.into_panic());
             }
-        });
+        }
+        if self.ended_since > 0 {
+            maintain(&self.pipeline).await;
+        }
     }
 
     /// Tells the metrics and the service manager how things are.
@@ -516,6 +535,12 @@ async fn work(pipeline: &Pipeline, record: &JobRecord, until: Until) -> Result<O
     match pipeline.reclaim(&record.job).await? {
         Some(mut job) => pipeline.advance(&mut job, until).await.map(Some),
         None => Ok(None),
+    }
+}
+
+async fn maintain(pipeline: &Pipeline) {
+    if let Err(error) = pipeline.lake.maintain((pipeline.now)()).await {
+        tracing::warn!(error = %error, "upkeep of the tables is put off");
     }
 }
 

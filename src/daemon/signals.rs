@@ -1,5 +1,7 @@
 //! What the operator wishes of a running daemon, told by signals: drain, stop, re-read the configuration, look now.
 
+use std::io::IsTerminal;
+
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use tokio::sync::mpsc;
 
@@ -13,7 +15,7 @@ pub enum Wish {
     Stop,
     /// Any further SIGTERM or SIGINT: exit at once. Recovery is the ordinary start, so nothing is lost by it.
     StopNow,
-    /// SIGHUP: re-read the configuration.
+    /// SIGHUP: re-read the configuration. Where the terminal that we were started on has gone, it means `Stop`.
     Reload,
     /// SIGUSR1: look at the dropbox now.
     Look,
@@ -55,11 +57,15 @@ impl Wishes {
             .map_err(|source| SignalsError::Install { source })?;
         let handle = signals.handle();
         let (sender, receiver) = mpsc::channel(WISHES_MAX);
+        let on_terminal = std::io::stderr().is_terminal();
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
                 let mut stops = 0;
                 for signal in signals.forever() {
+                    // Whoever closes the window wants to be rid of us; a daemon of a service manager has no window.
+                    let hung_up = signal == SIGHUP && on_terminal && !std::io::stderr().is_terminal();
+                    let signal = if hung_up { SIGTERM } else { signal };
                     if sender.blocking_send(wish(signal, &mut stops)).is_err() {
                         break;
                     }

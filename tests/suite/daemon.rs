@@ -380,6 +380,23 @@ fn a_second_sigterm_stops_at_once() {
 }
 
 #[test]
+fn a_stopped_run_once_is_not_taken_for_a_finished_one() {
+    let world = World::new();
+    let service = slow(&world, 300);
+    world.configure(json!({"target": service.target(), "batch_size": 20, "workers": 1}));
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 200));
+    let mut run = world.start(world.command(&["run", "--once"]));
+    world.wait_for("some rows to be written", || {
+        (1..200).contains(&world.counts("accounts")[1]).then_some(())
+    });
+    run.signal("INT");
+    assert_eq!(run.end(), 1, "{}", run.log());
+    assert!(run.log().contains("1 workbook is not done yet; the next run goes on"), "{}", run.log());
+    world.run_once(0);
+    assert_each_once(&world, 200);
+}
+
+#[test]
 fn a_drain_does_not_sit_out_the_pauses_of_the_target() {
     let world = World::new();
     let service = Service::start(
