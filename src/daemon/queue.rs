@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
 use crate::domain::job::{JobId, JobSeq};
+use crate::domain::table::TableName;
 use crate::io::spool::job_dir::JobRecord;
 
 /// Jobs that may be open at once; further workbooks wait in the dropbox, where the status shows them.
@@ -17,6 +18,7 @@ pub const JOBS_OPEN_MAX: usize = 256;
 pub struct Queue {
     waiting: BTreeMap<JobSeq, Resting>,
     working: HashMap<JobSeq, Working>,
+    only: Option<TableName>,
 }
 
 struct Resting {
@@ -37,35 +39,52 @@ impl Queue {
         self.waiting.insert(record.seq, Resting { record, not_before });
     }
 
+    /// A queue of which only jobs of this table are taken, where one is named; the others keep their places.
+    pub fn of(only: Option<TableName>) -> Self {
+        Queue { only, ..Queue::default() }
+    }
+
     /// Takes the next job whose tables and entities no job before it has, while fewer than `at_once` are worked on.
     pub fn next(&mut self, now: Instant, at_once: usize) -> Option<JobRecord> {
+        let (seq, order) = self.find(now, at_once)?;
+        let Resting { record, .. } = self.waiting.remove(&seq)?;
+        let working =
+            Working { job: record.job.clone(), needs: needs(&record), order, claimed_at: record.claimed_at };
+        self.working.insert(seq, working);
+        Some(record)
+    }
+
+    /// Whether a job could be taken now.
+    pub fn has_next(&self, now: Instant, at_once: usize) -> bool {
+        self.find(now, at_once).is_some()
+    }
+
+    fn find(&self, now: Instant, at_once: usize) -> Option<(JobSeq, Option<i64>)> {
         if self.working.len() >= at_once {
             return None;
         }
         let mut first_order = self.working.values().filter_map(|working| working.order).min();
         let mut ahead: HashSet<String> =
             self.working.values().flat_map(|working| working.needs.iter().cloned()).collect();
-        let mut next = None;
         for (order, seq) in self.in_turn() {
             let Resting { record, not_before } = &self.waiting[&seq];
             let needs = needs(record);
             let ordered = own_order(record).map(|_| order);
             let in_order = ordered.is_none_or(|own| first_order.is_none_or(|first| own <= first));
-            let free = in_order && needs.is_disjoint(&ahead);
+            let free = in_order && self.is_wanted(record) && needs.is_disjoint(&ahead);
             if free && not_before.is_none_or(|not_before| not_before <= now) {
-                next = Some((seq, ordered));
-                break;
+                return Some((seq, ordered));
             }
-            // A job that rests keeps its place: later rows of its tables stay behind it.
+            // A job that rests, or that this run is not for, keeps its place: later rows of its tables stay behind it.
             ahead.extend(needs);
             first_order = ordered.into_iter().chain(first_order).min();
         }
-        let (seq, order) = next?;
-        let Resting { record, .. } = self.waiting.remove(&seq)?;
-        let working =
-            Working { job: record.job.clone(), needs: needs(&record), order, claimed_at: record.claimed_at };
-        self.working.insert(seq, working);
-        Some(record)
+        None
+    }
+
+    fn is_wanted(&self, record: &JobRecord) -> bool {
+        let only = self.only.as_ref();
+        only.is_none_or(|table| record.loads.iter().any(|load| load.table_name == *table))
     }
 
     /// The waiting jobs in the order in which they are looked at: by `order`, then by claim.

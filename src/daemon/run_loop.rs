@@ -92,6 +92,7 @@ impl RunLoop {
         metrics: Arc<Metrics>,
     ) -> Self {
         let now = Instant::now();
+        let queue = Queue::of(plan.table.clone());
         RunLoop {
             pipeline,
             plan,
@@ -100,7 +101,7 @@ impl RunLoop {
             metrics,
             settler: Settler::default(),
             intake: Intake::new(),
-            queue: Queue::default(),
+            queue,
             working: JoinSet::new(),
             upkeep: JoinSet::new(),
             upkeep_at: now + UPKEEP_PAUSE,
@@ -333,19 +334,7 @@ impl RunLoop {
     }
 
     fn next_job(&mut self, now: Instant) -> Option<JobRecord> {
-        loop {
-            let at_once = usize::from(self.pipeline.settings.jobs_at_once);
-            let record = self.queue.next(now, at_once)?;
-            let wanted = self
-                .plan
-                .table
-                .as_ref()
-                .is_none_or(|table| record.loads.iter().any(|load| load.table_name == *table));
-            if wanted {
-                return Some(record);
-            }
-            self.queue.release(&record);
-        }
+        self.queue.next(now, usize::from(self.pipeline.settings.jobs_at_once))
     }
 
     fn worked(&mut self, worked: Worked) {
@@ -408,7 +397,7 @@ impl RunLoop {
         !self.plan.stay
             && !self.looks.settling
             && (!self.looks.more || no_room)
-            && (self.queue.open() == 0 || self.queue.next_wake(now).is_some())
+            && !self.queue.has_next(now, usize::from(self.pipeline.settings.jobs_at_once))
     }
 
     fn ended(&self) -> RunEnd {

@@ -159,6 +159,20 @@ pub fn remove(path: &Path) -> Result<(), DiskError> {
     }
 }
 
+/// Removes an empty folder; its absence is success.
+///
+/// # Errors
+/// When something is in it, or the disk refuses.
+pub fn remove_dir(dir: &Path) -> Result<(), DiskError> {
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => {
+            doing(result, "remove the folder", dir)?;
+            sync_dir(parent(dir))
+        }
+    }
+}
+
 /// Removes a folder and all in it; its absence is success.
 ///
 /// # Errors

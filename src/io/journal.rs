@@ -252,6 +252,10 @@ impl Journal {
             text.clear();
             let read = (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut text);
             let bytes = doing(read, "read", &self.path)? as u64;
+            if bytes == LINE_BYTES_MAX && text.last() != Some(&b'\n') {
+                let what = format!("it is longer than {LINE_BYTES_MAX} bytes");
+                return Err(JournalError::Broken { path: self.path.clone(), line: number, what });
+            }
             if bytes == 0 || text.last() != Some(&b'\n') {
                 break;
             }

@@ -55,17 +55,20 @@ impl Pipeline {
         }
         let (file, sha256) = on_disk(move || hash(file, &from)).await?;
         let mark = self.returned_mark(&shown(&ready.name), file).await?;
+        if !self.settings_stand(ready) {
+            return Ok(Claim::Changed);
+        }
         let record = self.new_record(ready, &sha256, mark)?;
         let dir = self.spool.job_dir(&record.job);
         dir.create(&record)?;
         let from = self.spool.root().join(&ready.name);
         let to = dir.workbook(&record);
         if let Err(error) = durable::rename_noreplace(&from, &to) {
-            if to.symlink_metadata().is_ok() {
+            if is_there(&to)? {
                 return Ok(Claim::Unfinished(record, error.into()));
             }
             // Nothing happened; every further try takes a folder of its own, so this one must not stay.
-            durable::remove_dir_all(dir.path())?;
+            dir.remove_unclaimed()?;
             return if error.is_missing() && dir.path().parent().is_some_and(Path::is_dir) {
                 Ok(Claim::Changed)
             } else {
@@ -87,7 +90,7 @@ impl Pipeline {
         let dir = self.spool.job_dir(job);
         let record = dir.record()?;
         if let Some(record) = record {
-            if dir.workbook(&record).symlink_metadata().is_ok() {
+            if is_there(&dir.workbook(&record))? {
                 return self.finish_claim(record, dir).await;
             }
             let journal = dir.journal(&record)?;
@@ -97,7 +100,7 @@ impl Pipeline {
             }
         }
         // The workbook never followed: it lies in the dropbox, and the claim never happened.
-        durable::remove_dir_all(dir.path())?;
+        dir.remove_unclaimed()?;
         Ok(None)
     }
 
@@ -118,7 +121,7 @@ impl Pipeline {
                 tracing::warn!(job = %record.job, "the workbook changed while it was claimed; it settles again");
                 let back = self.spool.root().join(record.workbook_name());
                 durable::rename_noreplace(&dir.workbook(&record), &back)?;
-                durable::remove_dir_all(dir.path())?;
+                dir.remove_unclaimed()?;
                 return Ok(None);
             }
             self.take_sidecar(&record, &dir)?;
@@ -189,6 +192,19 @@ impl Pipeline {
         }
     }
 
+    /// Whether the settings that the look found are still those that lie there: many workbooks may have been taken since.
+    fn settings_stand(&self, ready: &Ready) -> bool {
+        match &ready.sidecar {
+            Some((path, origin)) => {
+                std::fs::read(path).is_ok_and(|bytes| hex(&Sha256::digest(&bytes)) == origin.sha256)
+            }
+            None => {
+                let own = format!("{}.json", shown(&ready.name));
+                self.spool.root().join(own).symlink_metadata().is_err()
+            }
+        }
+    }
+
     /// Moves the workbook's own sidecar after it; a shared one follows its last workbook.
     fn take_sidecar(&self, record: &JobRecord, dir: &JobDir) -> Result<(), Halt> {
         let Some(origin) = &record.sidecar else { return Ok(()) };
@@ -211,10 +227,17 @@ impl Pipeline {
                 durable::replace(&ledger, lines.join("\n").as_bytes())?;
                 return Ok(());
             }
-            durable::rename_noreplace(&from, &dir.path().join(&origin.file))?;
+            let to = dir.sidecar(origin);
+            if !is_there(&to)? {
+                durable::rename_noreplace(&from, &to)?;
+            }
             durable::remove(&ledger)?;
         } else {
-            durable::rename_noreplace(&from, &dir.path().join(&origin.file))?;
+            let to = dir.sidecar(origin);
+            // Taken before a crash; what lies in the dropbox under its name is for the next workbook.
+            if !is_there(&to)? {
+                durable::rename_noreplace(&from, &to)?;
+            }
         }
         Ok(())
     }
@@ -245,6 +268,15 @@ pub fn healing_loads(book: &ReturnedBook) -> Vec<LoadSettings> {
         ..part.settings.clone()
     };
     book.parts.iter().map(load).collect()
+}
+
+/// Whether something stands there; only a clear no counts as absence.
+fn is_there(path: &Path) -> Result<bool, DiskError> {
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(DiskError { doing: "look at", path: path.to_owned(), source }),
+    }
 }
 
 /// Runs blocking work off the async threads.

@@ -66,6 +66,10 @@ impl Pipeline {
         let (_, plan) = self.plan_of(job, part, &staged).await?;
         let plan = Arc::new(plan);
         let replaced = self.is_replaced(job, part, &staged).await?;
+        if replaced && job.journal.part(part).in_doubt().is_empty() {
+            // Nothing is left to send, and the version that held the rows may be gone by now.
+            return Ok(self.migrated(job, part));
+        }
         let mut batches = self.batches(job, part, &staged).await?;
         let mut flying: JoinSet<Result<BatchHeard, Halt>> = JoinSet::new();
         let mut halted: Option<Halt> = None;
@@ -105,10 +109,16 @@ impl Pipeline {
         if let Some(halt) = halted {
             return Err(halt);
         }
+        Ok(self.migrated(job, part))
+    }
+
+    /// The event that ends the migration of a part.
+    fn migrated(&self, job: &Job, part: u16) -> Event {
         let ledger = job.journal.part(part);
         let (written, refused) = (ledger.written_rows, ledger.refused_rows + ledger.held_rows);
-        tracing::info!(job = %job.record.job, table = %load.table_name, written, refused, "rows migrated");
-        Ok(Event::Migrated { written, refused })
+        let table = &job.record.loads[usize::from(part)].table_name;
+        tracing::info!(job = %job.record.job, %table, written, refused, "rows migrated");
+        Event::Migrated { written, refused }
     }
 
     /// Requests at once: what the server recommends, within what the settings allow.

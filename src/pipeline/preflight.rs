@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::claim::Job;
 use super::{Halt, Pipeline};
+use crate::domain::conform::excerpt;
 use crate::domain::entity::Entity;
 use crate::domain::lifecycle::{Event, Staged};
 use crate::domain::refusal::{Refusal, RefusedRow};
@@ -251,7 +252,7 @@ impl KeysSeen {
             if values.iter().any(String::is_empty) {
                 continue;
             }
-            let shown = values.join(", ");
+            let shown = excerpt(&values.join(", "));
             // Dataverse compares text keys without case.
             let digest = Sha256::digest(values.join("\u{1f}").to_lowercase());
             let hash: [u8; 16] = digest[..16].try_into().expect("a SHA-256 has 32 bytes");

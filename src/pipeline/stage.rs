@@ -37,9 +37,11 @@ impl Pipeline {
     /// # Errors
     /// When the disk, the lakehouse or the target does not answer; nothing of the part can be read then.
     pub async fn stage(&self, job: &mut Job, part: u16) -> Result<Event, Halt> {
-        if part == 0
-            && let Some(event) = self.before_the_first_part(job).await?
-        {
+        // Rows that a try before this one committed are in the table for good; the workbook cannot be put aside any more.
+        let load = &job.record.loads[usize::from(part)];
+        let committed = self.lake.is_staged(&load.table_name, &job.txn(part)).await?;
+        let may_be_put_aside = part == 0 && !committed;
+        if may_be_put_aside && let Some(event) = self.before_the_first_part(job).await? {
             return Ok(event);
         }
         match self.stage_part(job, part).await {
@@ -48,7 +50,7 @@ impl Pipeline {
                 Ok(Event::Staged(staged))
             }
             Err(Unstaged::Halted(halt)) => Err(halt),
-            Err(Unstaged::Senders(reason)) if part == 0 => Ok(set_aside(job, reason)),
+            Err(Unstaged::Senders(reason)) if may_be_put_aside => Ok(set_aside(job, reason)),
             Err(Unstaged::Senders(reason)) => Err(Halt::Wait {
                 waiting_for: format!(
                     "the operator: sheet {} of the workbook no longer reads: {reason}",
@@ -85,6 +87,16 @@ impl Pipeline {
             );
             tracing::info!(job = %job.record.job, earlier, "duplicate set aside");
             return Ok(Some(Event::SetAside { kind: SetAsideKind::Duplicate, reason }));
+        }
+        if job.record.heals.is_none()
+            && let Some((earlier, name)) = loaded.first()
+            && loaded.len() < job.record.loads.len()
+        {
+            let reason = format!(
+                "some of its sheets were loaded before, as {name} by job {earlier}, and would be loaded a second time; \
+                 take those sheets out of `sheets` in the sidecar, or set `overwrite` for them"
+            );
+            return Ok(Some(set_aside(job, reason)));
         }
         // The parts become visible one after the other; a fault of a later one must be known before the first.
         for part in 1..job.record.parts() {
@@ -142,8 +154,31 @@ impl Pipeline {
         Ok(())
     }
 
+    /// A returned workbook takes rows out of quarantine; which ones are there is only known once the jobs before it
+    /// have recorded theirs.
+    fn wait_for_earlier(&self, job: &Job, load: &LoadSettings) -> Result<(), Halt> {
+        if job.record.heals.is_none() {
+            return Ok(());
+        }
+        for id in self.spool.jobs()? {
+            let Some(other) = self.spool.job_dir(&id).record()? else { continue };
+            let same_table = other.loads.iter().any(|other| other.table_name == load.table_name);
+            if same_table && other.seq < job.record.seq {
+                return Err(Halt::Wait {
+                    waiting_for: format!(
+                        "job {id}, which has rows of the table {} to write first",
+                        load.table_name
+                    ),
+                    retry: super::OPERATOR_WAIT,
+                });
+            }
+        }
+        Ok(())
+    }
+
     async fn stage_part(&self, job: &Job, part: u16) -> Result<Staged, Unstaged> {
         let (record, load) = (&job.record, &job.record.loads[usize::from(part)]);
+        self.wait_for_earlier(job, load)?;
         let txn = job.txn(part);
         let mut sheet = self.open_sheet(job, load).await?;
         let columns = sheet.header.columns.clone();

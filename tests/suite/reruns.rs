@@ -337,3 +337,59 @@ fn after_init_with_a_yes_everything_begins_anew_and_nothing_else_was_touched() {
     assert_eq!(world.counts("accounts"), [3, 2, 1, 0], "the same bytes are no duplicate any more");
     assert_eq!(world.target("accounts").len(), 2);
 }
+
+#[test]
+fn a_job_that_is_not_wanted_keeps_its_place_before_later_ones_of_its_tables() {
+    // Ingests U, then T and U from one workbook, and migrates T only: the second job must not overtake the first in U.
+    let world = World::new();
+    world.drop_json("first.xlsx.json", json!({"table_name": "u", "target_entity": "contacts"}));
+    world.drop_rows("first.xlsx", &[row!["Last Name"], row!["Berg"]]);
+    assert_eq!(world.ddu(&["ingest"]).code, 0);
+    world.drop_json(
+        "both.xlsx.json",
+        json!({"sheets": {"T": {"table_name": "t", "target_entity": "accounts"},
+                          "U": {"table_name": "u", "target_entity": "contacts"}}}),
+    );
+    let (t, u) = (accounts(1, 2), [row!["Last Name"], row!["Tal"]]);
+    world.drop_bytes("both.xlsx", &workbook(&[("T", &t), ("U", &u)]));
+    assert_eq!(world.ddu(&["ingest"]).code, 0);
+    world.ddu(&["migrate", "--table", "t"]);
+    let said = world.ddu(&["migrate"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!((world.counts("t"), world.counts("u")), ([2, 2, 0, 0], [2, 2, 0, 0]));
+    assert_eq!(world.target("contacts").len(), 2);
+    world.assert_conserved();
+}
+
+#[test]
+fn settings_in_a_file_called_job_json_are_taken_like_any_others() {
+    let world = World::new();
+    world.drop_json("job.json", json!({"people.xlsx": {"target_entity": "contacts"}}));
+    world.drop_rows("people.xlsx", &[row!["Last Name"], row!["Berg"]]);
+    world.run_once(0);
+    assert_eq!(world.counts("people"), [1, 1, 0, 0]);
+    assert!(
+        world.archived().iter().any(|path| path.ends_with("/sidecar-job.json")),
+        "{:?}",
+        world.archived()
+    );
+}
+
+#[test]
+fn one_more_sheet_in_the_settings_does_not_load_the_others_a_second_time() {
+    let world = World::new();
+    let (a, b) = (accounts(1, 2), [row!["Last Name"], row!["Berg"]]);
+    let book = workbook(&[("A", &a), ("B", &b)]);
+    let sheet = |table: &str, entity: &str| json!({"table_name": table, "target_entity": entity});
+    world.drop_json("book.xlsx.json", json!({"sheets": {"A": sheet("a", "accounts")}}));
+    world.drop_bytes("book.xlsx", &book);
+    world.run_once(0);
+    world.drop_json(
+        "book.xlsx.json",
+        json!({"sheets": {"A": sheet("a", "accounts"), "B": sheet("b", "contacts")}}),
+    );
+    world.drop_bytes("book.xlsx", &book);
+    world.run_once(3);
+    assert_eq!(world.counts("a"), [2, 2, 0, 0]);
+    assert!(world.status_text("book.xlsx").contains("loaded before"), "{}", world.status_text("book.xlsx"));
+}

@@ -19,7 +19,7 @@ use super::table::{Change, ChangeKind, Entry, Table, TableKind, no_retries};
 use crate::domain::table::{RESERVED_TABLES, TableName};
 
 /// Commits after which a table's log is folded into a checkpoint. Spark's default; delta-rs would wait for 100.
-const CHECKPOINT_COMMITS: u64 = 10;
+pub(super) const CHECKPOINT_COMMITS: u64 = 10;
 /// Small files of a book that stand side by side before they are written as one.
 const COMPACT_FILES_MIN: usize = 16;
 /// A file below this size is small, in bytes.
@@ -171,7 +171,7 @@ fn runs(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
 }
 
 /// Folds the log into a checkpoint where enough commits came since the last one, then drops expired log entries.
-async fn checkpoint(table: &Table) -> Result<bool, LakeError> {
+pub(super) async fn checkpoint(table: &Table) -> Result<bool, LakeError> {
     #[derive(Deserialize)]
     struct Last {
         version: u64,

@@ -102,6 +102,19 @@ impl Lakehouse {
         Ok(Begin::Open(StageWriter { table, columns, renaming, kind, txn, files }))
     }
 
+    /// Whether this part of this job is in the staged table already.
+    ///
+    /// # Errors
+    /// When the table's log cannot be read; `Overtaken` where a later job of this table was committed before.
+    pub async fn is_staged(&self, table: &TableName, txn: &JobTxn) -> Result<bool, LakeError> {
+        let txn = Txn::new(format!("ddu/stage/{table}"), txn);
+        let table = self.staged_table(table)?;
+        match table.fresh().await? {
+            Some(state) => Ok(table.look(&state, &txn).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// The rows of a version of a staged table in the order in which they were staged; of one job where one is named.
     ///
     /// # Errors

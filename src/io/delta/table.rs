@@ -277,7 +277,10 @@ impl Table {
             .build(Some(state as &dyn TableReference), self.log_store.clone(), operation)
             .await;
         let error = match committed {
-            Ok(done) => return Ok(Some(Committed { version: done.version(), rows })),
+            Ok(done) => {
+                self.keep_log_short(done.version()).await;
+                return Ok(Some(Committed { version: done.version(), rows }));
+            }
             Err(error) => error,
         };
         let now = self.existing().await?;
@@ -290,6 +293,16 @@ impl Table {
             return Ok(None);
         }
         Err(error).doing(&self.name, "commit")
+    }
+
+    /// Folds the log now and then, so that opening the table stays quick however many jobs come before upkeep does.
+    async fn keep_log_short(&self, version: u64) {
+        if (version + 1).is_multiple_of(super::maintain::CHECKPOINT_COMMITS)
+            && let Err(error) = super::maintain::checkpoint(self).await
+        {
+            // The commit stands; the next one, or upkeep, tries again.
+            tracing::warn!(table = self.name, %error, "log not folded");
+        }
     }
 
     /// The columns of a version.

@@ -105,6 +105,32 @@ impl JobDir {
         self.path.join(format!(".scratch-{name}"))
     }
 
+    /// Where the sidecar stands once the job has it; never in the place of a file of ours.
+    pub fn sidecar(&self, origin: &SidecarOrigin) -> PathBuf {
+        let ours = ["job.json", "journal.jsonl"].contains(&origin.file.to_lowercase().as_str());
+        self.path.join(if ours { format!("sidecar-{}", origin.file) } else { origin.file.clone() })
+    }
+
+    /// Removes the folder of a claim that never happened: our own files, and the folder if nothing else is in it.
+    ///
+    /// # Errors
+    /// When something else is in it, which is left there, or the disk refuses.
+    pub fn remove_unclaimed(&self) -> Result<(), DiskError> {
+        let listing = match std::fs::read_dir(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            listing => doing(listing, "list", &self.path)?,
+        };
+        for entry in listing {
+            let name = doing(entry, "list", &self.path)?.file_name();
+            let bytes = name.as_encoded_bytes();
+            let ours = [&b".scratch-"[..], b".ddu-tmp-"].iter().any(|start| bytes.starts_with(start));
+            if ours || bytes == b"job.json" || bytes == b"journal.jsonl" {
+                durable::remove(&self.path.join(name))?;
+            }
+        }
+        durable::remove_dir(&self.path)
+    }
+
     /// What steps have put down and not cleared away.
     ///
     /// # Errors
