@@ -30,24 +30,11 @@ pub fn default_loads(workbook_name: &str, settings: &Settings) -> Result<Vec<Loa
 }
 
 fn defaults(table_name: TableName, settings: &Settings) -> LoadSettings {
+    let target_entity = table_name.to_string();
     LoadSettings {
-        target_entity: table_name.to_string(),
-        table_name,
-        sheet: None,
-        header_row: None,
-        overwrite: false,
-        atomic: false,
-        legal_entity: None,
-        mode: Mode::default(),
-        key: Vec::new(),
-        columns: IndexMap::new(),
-        lookups: IndexMap::new(),
-        blank: Default::default(),
-        timezone: values::TIMEZONE_DEFAULT.to_owned(),
         batch_size: settings.batch_size,
         workers: settings.workers,
-        order: None,
-        dry_run: false,
+        ..LoadSettings::plain(table_name, target_entity)
     }
 }
 

@@ -8,11 +8,8 @@ use super::fault::JsonPath;
 use super::json::shortened;
 use super::raw_sidecar::{RawKey, RawLookup};
 use crate::domain::near::did_you_mean;
-use crate::domain::settings::LookupRule;
+use crate::domain::settings::{LookupRule, TIMEZONE_DEFAULT};
 use crate::domain::table::{TableName, TableNameError};
-
-/// The zone of date-times without one, unless the sidecar names another.
-pub(super) const TIMEZONE_DEFAULT: &str = "UTC";
 
 /// The table's name as given, else made of the name of the file or sheet.
 pub(super) fn table_name(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -20,11 +20,17 @@ use super::systemd::{Pulse, ServiceManager};
 use super::target::OpenTarget;
 use crate::config::Settings;
 use crate::domain::table::TableName;
+use crate::io::spool::{Spool, SpoolError, SpoolLock};
 use crate::pipeline::advance::Until;
 use crate::pipeline::{Pipeline, Seen};
 
 /// The loop is taken for stuck when it has not turned for this long; every wait in it is shorter.
 const LOOP_SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// How long a start waits for whoever holds the dropbox to be gone.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Pause between two tries to take the dropbox.
+const LOCK_LOOK: Duration = Duration::from_millis(50);
 
 /// What this run is for.
 #[derive(Debug, Clone)]
@@ -88,7 +94,7 @@ pub async fn run(
     });
     let pipeline = assembly.pipeline.clone();
     pipeline.spool.prepare().context("the dropbox cannot be prepared")?;
-    let lock = pipeline.spool.lock()?;
+    let lock = take_dropbox(&pipeline.spool).await?;
     let mut services = JoinSet::new();
     let pulse = Arc::new(Pulse::new());
     let ended = CancellationToken::new();
@@ -121,6 +127,17 @@ pub async fn run(
     drop(daemon);
     assembly.close().await;
     result
+}
+
+/// Takes the dropbox; a process that was killed a moment ago may still be on its way out and hold it.
+async fn take_dropbox(spool: &Spool) -> Result<SpoolLock, SpoolError> {
+    let patience = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match spool.lock() {
+            Err(SpoolError::Held { .. }) if Instant::now() < patience => tokio::time::sleep(LOCK_LOOK).await,
+            taken => return taken,
+        }
+    }
 }
 
 fn page(

@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::table::TableName;
 
+/// Rows in one request where nothing else is said: what one `$batch` of Dataverse takes. Source: dynamics.md §3.1.
+pub const BATCH_ROWS: u32 = 1_000;
+/// The zone of date-times without an offset where nothing else is said.
+pub const TIMEZONE_DEFAULT: &str = "UTC";
+
 /// The settings of one load: one sheet of one workbook into one table and one entity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadSettings {
@@ -42,6 +47,32 @@ pub struct LoadSettings {
     pub order: Option<i64>,
     /// Check everything, write nothing.
     pub dry_run: bool,
+}
+
+impl LoadSettings {
+    /// A load about which nothing more was said: append and insert, the first visible sheet, [`BATCH_ROWS`] rows a
+    /// request, [`TIMEZONE_DEFAULT`].
+    pub fn plain(table_name: TableName, target_entity: impl Into<String>) -> Self {
+        LoadSettings {
+            table_name,
+            target_entity: target_entity.into(),
+            sheet: None,
+            header_row: None,
+            overwrite: false,
+            atomic: false,
+            legal_entity: None,
+            mode: Mode::default(),
+            key: Vec::new(),
+            columns: IndexMap::new(),
+            lookups: IndexMap::new(),
+            blank: BlankRule::default(),
+            timezone: TIMEZONE_DEFAULT.to_owned(),
+            batch_size: BATCH_ROWS,
+            workers: None,
+            order: None,
+            dry_run: false,
+        }
+    }
 }
 
 /// What to do with each row.

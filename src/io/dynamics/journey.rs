@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use indexmap::IndexMap;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -21,23 +20,9 @@ const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
 fn settings(mode: Mode, key: &[&str]) -> LoadSettings {
     LoadSettings {
-        table_name: TableName::from_stem("accounts").unwrap(),
-        target_entity: "accounts".to_owned(),
-        sheet: None,
-        header_row: None,
-        overwrite: false,
-        atomic: false,
-        legal_entity: None,
         mode,
         key: key.iter().map(|key| (*key).to_owned()).collect(),
-        columns: IndexMap::new(),
-        lookups: IndexMap::new(),
-        blank: BlankRule::Leave,
-        timezone: "UTC".to_owned(),
-        batch_size: 1000,
-        workers: None,
-        order: None,
-        dry_run: false,
+        ..LoadSettings::plain(TableName::from_stem("accounts").unwrap(), "accounts")
     }
 }
 

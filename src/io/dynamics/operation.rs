@@ -118,3 +118,19 @@ pub(super) fn shared_value(message: &str) -> Option<&str> {
     let (names, _) = tail.split_once(" already exists")?;
     Some(names)
 }
+
+#[cfg(test)]
+impl Operation {
+    /// An update of the record at this path, with a body of a hundred bytes.
+    pub(super) fn patch(path: &str) -> Self {
+        Operation {
+            row: RowId(uuid::Uuid::nil()),
+            method: Method::Patch,
+            path: path.to_owned(),
+            condition: Condition::Any,
+            body: Some("x".repeat(100)),
+            target_key: path.to_owned(),
+            columns: Arc::new(Vec::new()),
+        }
+    }
+}

@@ -237,30 +237,13 @@ impl Sending<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Arc;
-
-    use uuid::Uuid;
 
     use super::*;
-    use crate::domain::row::RowId;
-    use crate::io::dynamics::operation::{Condition, Method};
-
-    fn operation(path: &str) -> Operation {
-        Operation {
-            row: RowId(Uuid::nil()),
-            method: Method::Patch,
-            path: path.to_owned(),
-            condition: Condition::Any,
-            body: Some("x".repeat(100)),
-            target_key: path.to_owned(),
-            columns: Arc::new(Vec::new()),
-        }
-    }
 
     #[test]
     fn requests_hold_no_more_rows_and_bytes_than_they_may() {
         let operations: Vec<Operation> =
-            (0..2_500).map(|n| operation(&format!("accounts({n:05})"))).collect();
+            (0..2_500).map(|n| Operation::patch(&format!("accounts({n:05})"))).collect();
         let sizes = |bytes_max| -> Vec<usize> {
             groups(&operations, BatchShape::Independent, bytes_max).unwrap().iter().map(Vec::len).collect()
         };

@@ -3,34 +3,21 @@
 use std::io::{Cursor, Read};
 
 use calamine::{Data, Reader, SheetVisible, Xlsx};
-use indexmap::IndexMap;
 use jiff::civil::date;
 
 use super::*;
 use crate::domain::job::JobId;
-use crate::domain::settings::{BlankRule, Mode};
+use crate::domain::settings::Mode;
 use crate::domain::table::TableName;
 use crate::io::workbook::{MARK_SHEET, ReturnedBook};
 
 fn settings() -> LoadSettings {
     LoadSettings {
-        table_name: TableName::from_stem("customers").unwrap(),
-        target_entity: "account".into(),
         sheet: Some("Customers".into()),
-        header_row: None,
-        overwrite: false,
-        atomic: false,
-        legal_entity: None,
         mode: Mode::Upsert,
         key: vec!["Number".into()],
-        columns: IndexMap::new(),
-        lookups: IndexMap::new(),
-        blank: BlankRule::Leave,
         timezone: "Europe/Berlin".into(),
-        batch_size: 1000,
-        workers: None,
-        order: None,
-        dry_run: false,
+        ..LoadSettings::plain(TableName::from_stem("customers").unwrap(), "account")
     }
 }
 

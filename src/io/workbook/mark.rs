@@ -113,32 +113,13 @@ fn cut(text: &str) -> usize {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use indexmap::IndexMap;
 
     use super::*;
-    use crate::domain::settings::{BlankRule, Mode};
+
     use crate::domain::table::TableName;
 
     fn book(workbook: String) -> ReturnedBook {
-        let settings = LoadSettings {
-            table_name: TableName::from_stem("customers").unwrap(),
-            target_entity: "account".into(),
-            sheet: None,
-            header_row: None,
-            overwrite: false,
-            atomic: false,
-            legal_entity: None,
-            mode: Mode::Insert,
-            key: vec![],
-            columns: IndexMap::new(),
-            lookups: IndexMap::new(),
-            blank: BlankRule::Leave,
-            timezone: "UTC".into(),
-            batch_size: 1000,
-            workers: None,
-            order: None,
-            dry_run: false,
-        };
+        let settings = LoadSettings::plain(TableName::from_stem("customers").unwrap(), "account");
         let part = ReturnedPart {
             sheet: "customers".into(),
             header_row: 1,

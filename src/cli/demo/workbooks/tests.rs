@@ -4,13 +4,12 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use calamine::{Data, Reader, SheetVisible, Xlsx};
-use indexmap::IndexMap;
 
 use super::*;
 use crate::domain::identity::row_id;
 use crate::domain::job::JobId;
 use crate::domain::refusal::Refusal;
-use crate::domain::settings::{BlankRule, LoadSettings, Mode};
+use crate::domain::settings::LoadSettings;
 use crate::domain::table::{TableName, column_identifier};
 use crate::domain::value::{StageType, Value};
 use crate::io::returned::{ReturnedColumn, ReturnedRow, ReturnedSheet, ReturnedWriter};
@@ -193,23 +192,5 @@ fn returned_accounts() -> Vec<u8> {
 }
 
 fn settings() -> LoadSettings {
-    LoadSettings {
-        table_name: TableName::from_stem("accounts").unwrap(),
-        target_entity: "account".into(),
-        sheet: None,
-        header_row: None,
-        overwrite: false,
-        atomic: false,
-        legal_entity: None,
-        mode: Mode::Insert,
-        key: vec![],
-        columns: IndexMap::new(),
-        lookups: IndexMap::new(),
-        blank: BlankRule::Leave,
-        timezone: "UTC".into(),
-        batch_size: 1000,
-        workers: None,
-        order: None,
-        dry_run: false,
-    }
+    LoadSettings::plain(TableName::from_stem("accounts").unwrap(), "account")
 }

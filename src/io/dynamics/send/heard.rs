@@ -289,29 +289,15 @@ fn record_id(predicate: &str) -> Option<Uuid> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::domain::row::RowId;
-
-    fn operation(path: &str) -> Operation {
-        Operation {
-            row: RowId(Uuid::nil()),
-            method: Method::Patch,
-            path: path.to_owned(),
-            condition: Condition::Any,
-            body: Some("x".repeat(100)),
-            target_key: path.to_owned(),
-            columns: Arc::new(Vec::new()),
-        }
-    }
 
     #[test]
     fn an_answer_that_names_another_record_is_not_believed() {
         let id = "8f4c3f92-312b-ee11-bdf4-000d3a993550";
         let part =
             |entity_id: Option<&str>| Part { entity_id: entity_id.map(str::to_owned), ..Part::default() };
-        let by_id = operation(&format!("accounts({id})"));
+        let by_id = Operation::patch(&format!("accounts({id})"));
         let own = format!("https://o/api/data/v9.2/accounts({})", id.to_uppercase());
         let foreign = "https://o/api/data/v9.2/accounts(00000000-0000-0000-0000-000000000001)";
         assert!(fits(&part(Some(&own)), &by_id, true));
@@ -319,7 +305,7 @@ mod tests {
         assert!(fits(&part(None), &by_id, false));
         assert!(!fits(&part(None), &by_id, true));
         // An upsert by alternate key may be answered with the key or with the id.
-        let by_key = operation("accounts(accountnumber='A%2017')");
+        let by_key = Operation::patch("accounts(accountnumber='A%2017')");
         assert!(fits(&part(Some("https://o/x/accounts(accountnumber='A 17')")), &by_key, true));
         assert!(fits(&part(Some(foreign)), &by_key, false));
         assert!(!fits(&part(Some(foreign)), &by_key, true));

@@ -1,35 +1,16 @@
 //! Workbooks that DDU gave back, as people change them.
 
-use indexmap::IndexMap;
 use rust_xlsxwriter::Workbook;
 
 use super::mark::{MARK_SHEET, ReturnedBook, ReturnedPart};
 use super::*;
-use crate::domain::settings::{BlankRule, LoadSettings, Mode};
+use crate::domain::settings::LoadSettings;
 use crate::domain::table::TableName;
 
 const IDS: [&str; 2] = ["0b6f3c1e-0000-5000-8000-000000000001", "0b6f3c1e-0000-5000-8000-000000000002"];
 
 fn book() -> ReturnedBook {
-    let settings = LoadSettings {
-        table_name: TableName::from_stem("customers").unwrap(),
-        target_entity: "account".into(),
-        sheet: None,
-        header_row: None,
-        overwrite: false,
-        atomic: false,
-        legal_entity: None,
-        mode: Mode::Insert,
-        key: vec![],
-        columns: IndexMap::new(),
-        lookups: IndexMap::new(),
-        blank: BlankRule::Leave,
-        timezone: "UTC".into(),
-        batch_size: 1000,
-        workers: None,
-        order: None,
-        dry_run: false,
-    };
+    let settings = LoadSettings::plain(TableName::from_stem("customers").unwrap(), "account");
     let part = ReturnedPart {
         sheet: "customers".into(),
         header_row: 1,
