@@ -53,9 +53,9 @@ pub enum CheckError {
 
 impl From<Unstaged> for CheckError {
     fn from(unstaged: Unstaged) -> Self {
-        match unstaged {
-            Unstaged::Senders(reason) => CheckError::Senders(reason),
-            Unstaged::Halted(halt) => CheckError::Halted(halt),
+        match unstaged.reason() {
+            Ok(reason) => CheckError::Senders(reason),
+            Err(halt) => CheckError::Halted(halt),
         }
     }
 }
@@ -133,7 +133,9 @@ impl Pipeline {
         load: &'a LoadSettings,
         job: &'a JobId,
     ) -> Result<Checking<'a>, CheckError> {
-        let sheet = self.open_sheet_of(file, name, load).await?;
+        // Refused rows are given out while the sheet is read, so the types of all must be known before.
+        let kinds = self.kinds_of(&file, name, load).await?;
+        let sheet = self.open_sheet_of(file, name, load, kinds).await?;
         let columns = &sheet.header.columns;
         let (entity, plan) = self.plan(load, columns).await?;
         let keys = KeysSeen::new(&entity, &plan, load, columns);

@@ -180,6 +180,8 @@ impl Pipeline {
             what: ReadWhat::Probe,
             timezone: "UTC".to_owned(),
             hints: Default::default(),
+            kinds: None,
+            scratch: self.spool.work(),
             limits: self.read_limits(),
         };
         match workbook::probe(&self.reader, file, &request).await {

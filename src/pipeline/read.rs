@@ -1,6 +1,7 @@
 //! read: opens a sheet of the workbook in the reader's process and holds its header against the entity.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use deltalake::arrow::array::RecordBatch;
@@ -12,10 +13,11 @@ use crate::domain::row::StagedColumn;
 use crate::domain::settings::LoadSettings;
 use crate::domain::table::column_identifier;
 use crate::domain::value::StageType;
+use crate::io::durable;
 use crate::io::dynamics::{PlanFault, TargetFault};
 use crate::io::returned::{ID_HEADER, WRONG_HEADER};
 use crate::io::spool::entry::open_dropped;
-use crate::io::workbook::{ReadLimits, ReadRequest, ReadWhat, Reading, SheetHeader};
+use crate::io::workbook::{ColumnKinds, ReadFault, ReadLimits, ReadRequest, ReadWhat, Reading, SheetHeader};
 
 /// What the sender of a returned workbook reads that cannot be recognised as one any more.
 const LOST_MARK: &str = "these are rows of a returned workbook, but its hidden sheet is gone, so they would be loaded a \
@@ -26,8 +28,27 @@ const LOST_MARK: &str = "these are rows of a returned workbook, but its hidden s
 pub(super) enum Unstaged {
     /// The sender's sentence.
     Senders(String),
+    /// The types that reading began with are not those of all cells; these are. Whoever reads begins anew with them.
+    Retyped(ColumnKinds),
     /// Something else must change first.
     Halted(Halt),
+}
+
+impl Unstaged {
+    /// The sentence for the sender.
+    ///
+    /// # Errors
+    /// When it is not the sender who must act.
+    pub(super) fn reason(self) -> Result<String, Halt> {
+        match self {
+            Unstaged::Senders(reason) => Ok(reason),
+            // Read once more with these very types, so it is not the same any more.
+            Unstaged::Retyped(_) => {
+                Ok("the workbook changed while it was read; drop it once more".to_owned())
+            }
+            Unstaged::Halted(halt) => Err(halt),
+        }
+    }
 }
 
 impl<E: Into<Halt>> From<E> for Unstaged {
@@ -44,10 +65,34 @@ pub(super) struct OpenSheet {
 }
 
 impl Pipeline {
+    /// Reads a sheet to its end for the types of its cells; `None` where its first rows show them all.
+    pub(super) async fn kinds_of(
+        &self,
+        file: &std::fs::File,
+        name: &str,
+        load: &LoadSettings,
+    ) -> Result<Option<ColumnKinds>, Unstaged> {
+        let again = durable::doing(file.try_clone(), "open again", Path::new(name))?;
+        let mut sheet = self.open_sheet_of(again, name, load, None).await?;
+        loop {
+            match self.next_batch(&mut sheet.reading).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(Unstaged::Retyped(kinds)) => return Ok(Some(kinds)),
+                Err(unstaged) => return Err(unstaged),
+            }
+        }
+    }
+
     /// Opens the sheet and holds its header against the entity.
-    pub(super) async fn open_sheet(&self, job: &Job, load: &LoadSettings) -> Result<OpenSheet, Unstaged> {
+    pub(super) async fn open_sheet(
+        &self,
+        job: &Job,
+        load: &LoadSettings,
+        kinds: Option<ColumnKinds>,
+    ) -> Result<OpenSheet, Unstaged> {
         let (file, _) = open_dropped(&job.dir.workbook(&job.record))?;
-        self.open_sheet_of(file, &job.record.workbook, load).await
+        self.open_sheet_of(file, &job.record.workbook, load, kinds).await
     }
 
     /// As [`Self::open_sheet`], of a file that is no job's.
@@ -56,11 +101,12 @@ impl Pipeline {
         file: std::fs::File,
         name: &str,
         load: &LoadSettings,
+        kinds: Option<ColumnKinds>,
     ) -> Result<OpenSheet, Unstaged> {
         let entity = match self.dynamics.entity(&load.target_entity).await {
             Err(fault @ TargetFault::UnknownEntity { .. }) => {
                 // A file that is no workbook at all has no entity to be asked about.
-                let (_, header) = self.start_reading(file, name, load, BTreeMap::new()).await?;
+                let (_, header) = self.start_reading(file, name, load, BTreeMap::new(), None).await?;
                 return Err(Unstaged::Senders(match has_lost_its_mark(&header) {
                     true => LOST_MARK.to_owned(),
                     false => format!(
@@ -72,7 +118,7 @@ impl Pipeline {
         };
         let existing = if load.overwrite { None } else { self.lake.staged_columns(&load.table_name).await? };
         let hints = hints(&entity, load, existing.as_deref().unwrap_or_default());
-        let (reading, header) = self.start_reading(file, name, load, hints).await?;
+        let (reading, header) = self.start_reading(file, name, load, hints, kinds).await?;
         if has_lost_its_mark(&header) {
             return Err(Unstaged::Senders(LOST_MARK.to_owned()));
         }
@@ -91,12 +137,15 @@ impl Pipeline {
         name: &str,
         load: &LoadSettings,
         hints: BTreeMap<String, StageType>,
+        kinds: Option<ColumnKinds>,
     ) -> Result<(Reading, SheetHeader), Unstaged> {
         let request = ReadRequest {
             file_name: name.to_owned(),
             what: ReadWhat::Sheet { sheet: load.sheet.clone(), header_row: load.header_row },
             timezone: load.timezone.clone(),
             hints,
+            kinds,
+            scratch: self.spool.work(),
             limits: self.read_limits(),
         };
         match Reading::start(&self.reader, file, &request).await {
@@ -111,6 +160,7 @@ impl Pipeline {
             return Err(Halt::Stopping.into());
         }
         match reading.next().await {
+            Err(ReadFault::Retyped { kinds }) => Err(Unstaged::Retyped(kinds)),
             Err(fault) if fault.is_senders() => Err(Unstaged::Senders(fault.to_string())),
             batch => Ok(batch.map_err(Halt::Reader)?),
         }

@@ -23,7 +23,7 @@ use crate::domain::settings::{LoadSettings, Mode};
 use crate::io::delta::{Begin, HealWriter, JobTxn, StageKind, StageWriter, staged_rows, staged_schema};
 use crate::io::durable;
 use crate::io::dynamics::PlanFault;
-use crate::io::workbook::SheetHeader;
+use crate::io::workbook::{ColumnKinds, SheetHeader};
 
 /// Where the rows go, by what the workbook is.
 enum Sink {
@@ -44,20 +44,25 @@ impl Pipeline {
         if may_be_put_aside && let Some(event) = self.before_the_first_part(job).await? {
             return Ok(event);
         }
-        match self.stage_part(job, part).await {
+        let staged = match self.stage_part(job, part, None).await {
+            Err(Unstaged::Retyped(kinds)) => self.stage_part(job, part, Some(kinds)).await,
+            staged => staged,
+        };
+        match staged {
             Ok(staged) => {
                 tracing::info!(job = %job.record.job, sheet = staged.sheet, rows = staged.rows, version = staged.version, "rows staged");
                 Ok(Event::Staged(staged))
             }
-            Err(Unstaged::Halted(halt)) => Err(halt),
-            Err(Unstaged::Senders(reason)) if may_be_put_aside => Ok(set_aside(job, reason)),
-            Err(Unstaged::Senders(reason)) => Err(Halt::Wait {
-                waiting_for: format!(
-                    "the operator: sheet {} of the workbook no longer reads: {reason}",
-                    part + 1
-                ),
-                retry: super::OPERATOR_WAIT,
-            }),
+            Err(unstaged) => match unstaged.reason()? {
+                reason if may_be_put_aside => Ok(set_aside(job, reason)),
+                reason => Err(Halt::Wait {
+                    waiting_for: format!(
+                        "the operator: sheet {} of the workbook no longer reads: {reason}",
+                        part + 1
+                    ),
+                    retry: super::OPERATOR_WAIT,
+                }),
+            },
         }
     }
 
@@ -100,10 +105,13 @@ impl Pipeline {
         }
         // The parts become visible one after the other; a fault of a later one must be known before the first.
         for part in 1..job.record.parts() {
-            match self.read_through(job, part).await {
+            let read = match self.read_through(job, part, None).await {
+                Err(Unstaged::Retyped(kinds)) => self.read_through(job, part, Some(kinds)).await,
+                read => read,
+            };
+            match read {
                 Ok(()) => {}
-                Err(Unstaged::Senders(reason)) => return Ok(Some(set_aside(job, reason))),
-                Err(Unstaged::Halted(halt)) => return Err(halt),
+                Err(unstaged) => return Ok(Some(set_aside(job, unstaged.reason()?))),
             }
         }
         Ok(None)
@@ -117,11 +125,15 @@ impl Pipeline {
         }
         for load in &job.record.loads {
             let quarantined = self.lake.quarantine_ids(&load.table_name).await?;
-            match self.has_one_of(job, load, &quarantined).await {
+            let found = match self.has_one_of(job, load, &quarantined, None).await {
+                Err(Unstaged::Retyped(kinds)) => self.has_one_of(job, load, &quarantined, Some(kinds)).await,
+                found => found,
+            };
+            match found {
                 Ok(false) => {}
+                Ok(true) => return Ok(true),
                 // What does not read any more is told by staging.
-                Ok(true) | Err(Unstaged::Senders(_)) => return Ok(true),
-                Err(Unstaged::Halted(halt)) => return Err(halt),
+                Err(unstaged) => return unstaged.reason().map(|_| true),
             }
         }
         Ok(false)
@@ -132,8 +144,9 @@ impl Pipeline {
         job: &Job,
         load: &LoadSettings,
         ids: &HashSet<RowId>,
+        kinds: Option<ColumnKinds>,
     ) -> Result<bool, Unstaged> {
-        let mut sheet = self.open_sheet(job, load).await?;
+        let mut sheet = self.open_sheet(job, load, kinds).await?;
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             let given: &StringArray = batch.column(1).as_string();
             if given.iter().flatten().any(|id| id.parse().is_ok_and(|id| ids.contains(&id))) {
@@ -143,9 +156,9 @@ impl Pipeline {
         Ok(false)
     }
 
-    async fn read_through(&self, job: &Job, part: u16) -> Result<(), Unstaged> {
+    async fn read_through(&self, job: &Job, part: u16, kinds: Option<ColumnKinds>) -> Result<(), Unstaged> {
         let load = &job.record.loads[usize::from(part)];
-        let mut sheet = self.open_sheet(job, load).await?;
+        let mut sheet = self.open_sheet(job, load, kinds).await?;
         let mut rows = 0;
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             rows += batch.num_rows() as u64;
@@ -176,11 +189,11 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn stage_part(&self, job: &Job, part: u16) -> Result<Staged, Unstaged> {
+    async fn stage_part(&self, job: &Job, part: u16, kinds: Option<ColumnKinds>) -> Result<Staged, Unstaged> {
         let (record, load) = (&job.record, &job.record.loads[usize::from(part)]);
         self.wait_for_earlier(job, load)?;
         let txn = job.txn(part);
-        let mut sheet = self.open_sheet(job, load).await?;
+        let mut sheet = self.open_sheet(job, load, kinds).await?;
         let columns = sheet.header.columns.clone();
         let heals = record.heals.is_some();
         let begun = if heals {

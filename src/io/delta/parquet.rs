@@ -33,8 +33,11 @@ use super::error::{Doing, LakeError};
 const ROW_GROUP_ROWS_MAX: usize = 16_384;
 /// Bytes in a row group at most; wide tables reach this before the rows. Source: `crates.md` §A3.
 const ROW_GROUP_BYTES_MAX: usize = 32 << 20;
-/// Parts of 5 MiB that are on their way to the store at once.
-const UPLOAD_PARTS_MAX: usize = 2;
+/// Bytes of distinct values in a row group beyond which a column no longer lists them: few values that come again and
+/// again stay listed, those of one row each are not looked up in vain.
+const DICTIONARY_BYTES_MAX: usize = 64 << 10;
+/// Parts of 5 MiB that are on their way to the store at once, beside the one that is filled.
+const UPLOAD_PARTS_MAX: usize = 1;
 /// Arrow bytes after which the next file is begun; some 100 MiB as Parquet.
 const FILE_ARROW_BYTES_MAX: usize = 512 << 20;
 /// Files of one commit at most: the number in a slot's name has five digits.
@@ -117,7 +120,9 @@ impl FileWriter {
         self.open = Some(writer);
         written.doing(&self.table, "write rows")?;
         self.rows += batch.num_rows() as u64;
-        self.open_bytes += batch.get_array_memory_size();
+        // The arrays of a batch that came over a pipe share one buffer; each counts its own part of it.
+        let bytes = batch.columns().iter().map(|array| array.to_data().get_slice_memory_size());
+        self.open_bytes += bytes.sum::<Result<usize, _>>().doing(&self.table, "write rows")?;
         if self.open_bytes >= self.file_bytes_max {
             self.end_file().await?;
         }
@@ -168,6 +173,8 @@ pub(super) fn file_writer(
         .set_created_by(concat!("ddu ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+        .set_column_dictionary_enabled("_ddu_row_id".into(), false)
         .build();
     let config = PartitionWriterConfig::try_new(
         Arc::clone(schema),

@@ -28,21 +28,22 @@ pub const CPU_SECONDS_BASE: u64 = 120;
 pub const CPU_SECONDS_PER_FILE_MIB: u64 = 2;
 /// Processor time that the child may use at most, whatever the file.
 pub const CPU_SECONDS_MAX: u64 = 3_600;
-/// Bytes that the child may write to a file: it only has the one that collects its standard error.
-const STDERR_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that the child may write to a file: it has the one that collects its standard error, and the one without a
+/// name for the texts that memory is not to hold, which count up to this.
+const WRITTEN_BYTES_MAX: u64 = 4 << 30;
 /// Longest message of a panic that is passed on, in characters.
 const PANIC_CHARS_MAX: usize = 200;
 
 /// The body of the hidden subcommand `read-workbook`: reads the workbook on standard input as `request_json` says and
 /// writes frames to standard output. The exit code is 0 where a summary, a probe or a fault was written.
 pub fn serve_child(request_json: &str) -> ExitCode {
-    serve(request_json, std::io::stdout().lock())
+    serve(request_json, std::io::stdout())
 }
 
 /// As [`serve_child`], to any output.
-pub(super) fn serve(request_json: &str, out: impl Write) -> ExitCode {
+pub(super) fn serve(request_json: &str, out: impl Write + Send) -> ExitCode {
     let mut out = BufWriter::new(out);
-    let answer = prepare(request_json).and_then(|(file, request)| answer_caught(file, &request, &mut out));
+    let answer = prepare(request_json).and_then(|asked| answer_caught(asked, &mut out));
     let told = match answer {
         Ok(()) => Ok(()),
         Err(fault) => send_json(&mut out, frames::FAULT, &fault),
@@ -53,12 +54,21 @@ pub(super) fn serve(request_json: &str, out: impl Write) -> ExitCode {
     }
 }
 
-fn prepare(request_json: &str) -> Result<(File, ReadRequest), ReadFault> {
+/// A request with its files.
+struct Asked {
+    request: ReadRequest,
+    workbook: File,
+    scratch: Option<File>,
+}
+
+fn prepare(request_json: &str) -> Result<Asked, ReadFault> {
     let request: ReadRequest = serde_json::from_str(request_json)
         .map_err(|error| ReadFault::Protocol { detail: format!("the request is none: {error}") })?;
-    let file = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    limit_self(file.metadata()?.len(), request.limits.memory_bytes_max)?;
-    Ok((file, request))
+    let workbook = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    limit_self(workbook.metadata()?.len(), request.limits.memory_bytes_max)?;
+    // Whoever only checks a file may not be allowed to write where the daemon does.
+    let scratch = tempfile::tempfile_in(&request.scratch).or_else(|_| tempfile::tempfile()).ok();
+    Ok(Asked { request, workbook, scratch })
 }
 
 /// Sets the limits that no parser can pass.
@@ -69,7 +79,7 @@ fn limit_self(file_bytes: u64, address_bytes_max: u64) -> Result<(), ReadFault> 
     for (resource, limit) in [
         (Resource::As, address),
         (Resource::Cpu, cpu.min(CPU_SECONDS_MAX)),
-        (Resource::Fsize, STDERR_BYTES_MAX),
+        (Resource::Fsize, WRITTEN_BYTES_MAX),
         (Resource::Core, 0),
     ] {
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) }).map_err(|error| {
@@ -97,9 +107,10 @@ fn status_kib(key: &str) -> u64 {
 }
 
 /// Answers, and turns a panic of a parser into a fault.
-fn answer_caught(file: File, request: &ReadRequest, out: &mut impl Write) -> Result<(), ReadFault> {
+fn answer_caught(asked: Asked, out: &mut (impl Write + Send)) -> Result<(), ReadFault> {
+    let Asked { request, workbook, scratch } = asked;
     // What a panic leaves half done is dropped with the child; only the output goes on, and a fault voids what it has.
-    catch_unwind(AssertUnwindSafe(|| answer(file, request, out))).unwrap_or_else(|panic| {
+    catch_unwind(AssertUnwindSafe(|| answer(workbook, scratch, &request, out))).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         let message: String = message.chars().take(PANIC_CHARS_MAX).collect();
@@ -111,9 +122,14 @@ fn answer_caught(file: File, request: &ReadRequest, out: &mut impl Write) -> Res
 ///
 /// # Errors
 /// When the workbook cannot be read; what was written before is then void.
-pub(super) fn answer(mut file: File, request: &ReadRequest, out: &mut impl Write) -> Result<(), ReadFault> {
+pub(super) fn answer(
+    mut file: File,
+    scratch: Option<File>,
+    request: &ReadRequest,
+    out: &mut (impl Write + Send),
+) -> Result<(), ReadFault> {
     let sniffed = sniff(&mut file, &request.file_name, &request.limits)?;
-    let mut source = Source::open(file, &request.file_name, &sniffed, &request.limits)?;
+    let mut source = Source::open(file, scratch, &request.file_name, &sniffed, &request.limits)?;
     let mut notes = sniffed.notes;
     match &request.what {
         ReadWhat::Probe => {

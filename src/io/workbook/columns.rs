@@ -19,52 +19,72 @@ const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// The kinds of value that a column was seen to hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Profile {
-    /// Whether any cell holds anything, unreadable cells and blanks among letters included.
-    pub used: bool,
     kinds: u8,
 }
 
 impl Profile {
-    const ORDER: [StageType; 6] = [
-        StageType::Text,
-        StageType::Integer,
-        StageType::Number,
-        StageType::Boolean,
-        StageType::Date,
-        StageType::Timestamp,
-    ];
+    const TEXT: u8 = 1;
+    const INTEGER: u8 = 2;
+    const NUMBER: u8 = 4;
+    const BOOLEAN: u8 = 8;
+    const DATE: u8 = 16;
+    const TIMESTAMP: u8 = 32;
+    /// Something that has no type: an unreadable cell, blanks among letters.
+    const UNTYPED: u8 = 64;
 
-    /// Takes a cell into account. A text of blanks does not make a text of a column of numbers.
-    pub fn add(&mut self, seen: &Seen<'_>) {
-        let kind = match seen {
-            Seen::Blank => return,
-            Seen::Unreadable { .. } => None,
-            Seen::Text(text) => (!text.chars().all(char::is_whitespace)).then_some(StageType::Text),
-            Seen::Integer { .. } if seen.shows_zeros() => Some(StageType::Text),
-            Seen::Integer { .. } => Some(StageType::Integer),
-            Seen::Number(_) => Some(StageType::Number),
-            Seen::Boolean(_) => Some(StageType::Boolean),
-            Seen::Day(_) => Some(StageType::Date),
-            Seen::Civil(_) | Seen::Instant(_) => Some(StageType::Timestamp),
+    /// Of a column that a value of this type was seen in.
+    pub fn of(kind: StageType) -> Self {
+        let kinds = match kind {
+            StageType::Text => Self::TEXT,
+            StageType::Integer => Self::INTEGER,
+            StageType::Number => Self::NUMBER,
+            StageType::Boolean => Self::BOOLEAN,
+            StageType::Date => Self::DATE,
+            StageType::Timestamp => Self::TIMESTAMP,
         };
-        self.used = true;
-        if let Some(kind) = kind {
-            self.kinds |= 1 << Self::ORDER.iter().position(|k| *k == kind).unwrap_or(0);
-        }
+        Profile { kinds }
     }
 
-    /// The type that holds them all; text where there is nothing.
+    /// Takes a cell into account, and tells whether the column had held none of its kind before. A text of blanks does
+    /// not make a text of a column of numbers.
+    pub fn add(&mut self, seen: &Seen<'_>) -> bool {
+        let kind = match seen {
+            Seen::Blank => return false,
+            Seen::Unreadable { .. } => Self::UNTYPED,
+            Seen::Text(_) if self.kinds & Self::TEXT != 0 => return false,
+            Seen::Text(text) if text.chars().all(char::is_whitespace) => Self::UNTYPED,
+            Seen::Text(_) => Self::TEXT,
+            Seen::Integer { zeros: 1.., .. } if seen.shows_zeros() => Self::TEXT,
+            Seen::Integer { .. } => Self::INTEGER,
+            Seen::Number(_) => Self::NUMBER,
+            Seen::Boolean(_) => Self::BOOLEAN,
+            Seen::Day(_) => Self::DATE,
+            Seen::Civil(_) | Seen::Instant(_) => Self::TIMESTAMP,
+        };
+        let is_new = self.kinds & kind == 0;
+        self.kinds |= kind;
+        is_new
+    }
+
+    /// Whether any cell holds anything, unreadable cells and blanks among letters included.
+    pub fn is_used(self) -> bool {
+        self.kinds != 0
+    }
+
+    /// The narrowest type that holds them all; text where there is nothing.
     ///
     /// A sheet has no other mark of a day than a date-time at midnight, so among date-times a day is one of them.
     pub fn kind(self) -> StageType {
-        let seen = |kind: &StageType| {
-            Self::ORDER.iter().position(|k| k == kind).is_some_and(|i| self.kinds & (1 << i) != 0)
-        };
-        let mut kinds: Vec<StageType> = Self::ORDER.into_iter().filter(seen).collect();
-        if kinds.contains(&StageType::Timestamp) {
-            kinds.retain(|kind| *kind != StageType::Date);
+        const INTEGER_AND_NUMBER: u8 = Profile::INTEGER | Profile::NUMBER;
+        const DATE_AND_TIMESTAMP: u8 = Profile::DATE | Profile::TIMESTAMP;
+        match self.kinds & !Self::UNTYPED {
+            Self::INTEGER => StageType::Integer,
+            Self::NUMBER | INTEGER_AND_NUMBER => StageType::Number,
+            Self::BOOLEAN => StageType::Boolean,
+            Self::DATE => StageType::Date,
+            Self::TIMESTAMP | DATE_AND_TIMESTAMP => StageType::Timestamp,
+            _ => StageType::Text,
         }
-        kinds.into_iter().reduce(StageType::widened).unwrap_or(StageType::Text)
     }
 }
 
@@ -289,7 +309,9 @@ mod tests {
 
     fn kind_of(cells: &[Seen<'_>]) -> StageType {
         let mut profile = Profile::default();
-        cells.iter().for_each(|cell| profile.add(cell));
+        for cell in cells {
+            profile.add(cell);
+        }
         profile.kind()
     }
 

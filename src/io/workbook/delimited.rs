@@ -8,6 +8,7 @@ use std::io::{BufReader, Read, Seek};
 use std::ops::ControlFlow;
 
 use encoding_rs::{CoderResult, Decoder, Encoding};
+use memchr::{memchr, memchr3};
 
 use super::fault::ReadFault;
 use super::request::{ReadLimits, SheetInfo};
@@ -62,7 +63,7 @@ impl Delimited {
         let mut pieces = Pieces::new(&self.file, self.shape.encoding);
         let mut splitter = Splitter::new(self.shape, self.chars_max);
         let mut piece = String::new();
-        while pieces.next_into(&mut piece, splitter.number)? {
+        while pieces.next_into(&mut piece).map_err(|error| near(error, splitter.number))? {
             if splitter.split(&piece, visit)?.is_break() {
                 return Ok(SheetFacts::default());
             }
@@ -87,11 +88,11 @@ impl<R: Read> Pieces<R> {
         Pieces { source: BufReader::new(source), decoder, bytes: vec![0; PIECE_BYTES], ended: false }
     }
 
-    /// Replaces `piece` by the next one; `false` after the last. `row` is for the fault's sentence.
+    /// Replaces `piece` by the next one; `false` after the last.
     ///
     /// # Errors
-    /// When the bytes are not what the encoding says, or the disk fails.
-    pub fn next_into(&mut self, piece: &mut String, row: u32) -> Result<bool, ReadFault> {
+    /// `InvalidData` when the bytes are not what the encoding says; else when the disk fails.
+    pub fn next_into(&mut self, piece: &mut String) -> std::io::Result<bool> {
         piece.clear();
         if self.ended {
             return Ok(false);
@@ -104,9 +105,18 @@ impl<R: Read> Pieces<R> {
         assert_eq!(result, CoderResult::InputEmpty, "the piece has room for the worst case");
         if replaced {
             let encoding = self.decoder.encoding().name();
-            return Err(ReadFault::damaged(format!("its text is not valid {encoding} near row {row}")));
+            let detail = format!("its text is not valid {encoding}");
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, detail));
         }
         Ok(true)
+    }
+}
+
+/// What is wrong with the bytes of a text, and where.
+fn near(error: std::io::Error, row: u32) -> ReadFault {
+    match ReadFault::from(error) {
+        ReadFault::Damaged { detail } => ReadFault::damaged(format!("{detail} near row {row}")),
+        other => other,
     }
 }
 
@@ -169,7 +179,7 @@ impl Splitter {
                     self.at = At::Start;
                 }
                 At::Quoted => {
-                    let end = bytes[i..].iter().position(|b| *b == b'"').map_or(bytes.len(), |n| i + n);
+                    let end = memchr(b'"', &bytes[i..]).map_or(bytes.len(), |n| i + n);
                     self.extend(&piece[i..end])?;
                     if end < bytes.len() {
                         self.at = At::Mark;
@@ -184,8 +194,7 @@ impl Splitter {
                 At::Mark => self.at = At::Plain,
                 At::Plain => {
                     let delimiter = self.shape.delimiter;
-                    let ends = |b: &u8| *b == delimiter || matches!(*b, b'\r' | b'\n');
-                    let end = bytes[i..].iter().position(ends).map_or(bytes.len(), |n| i + n);
+                    let end = memchr3(delimiter, b'\r', b'\n', &bytes[i..]).map_or(bytes.len(), |n| i + n);
                     self.extend(&piece[i..end])?;
                     i = end + 1;
                     match bytes.get(end) {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::request::ColumnKinds;
+
 /// Why a workbook could not be read. The sender must act, except where a variant says that the operator must.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
@@ -100,6 +102,12 @@ pub enum ReadFault {
         /// The time allowed.
         limit_ms: u64,
     },
+    /// Later rows do not hold what the first ones did. Nobody must act: reading begins anew with what all of them hold.
+    #[error("the cells further down are of other types than the first ones")]
+    Retyped {
+        /// What all cells of the sheet are.
+        kinds: ColumnKinds,
+    },
     /// The reader could not be started. The operator must act.
     #[error("the workbook reader `{exe}` cannot be started: {detail}")]
     CannotSpawn {
@@ -139,7 +147,10 @@ impl ReadFault {
             | ReadFault::UnknownTimezone { .. }
             | ReadFault::Crashed { .. }
             | ReadFault::TookTooLong { .. } => true,
-            ReadFault::CannotSpawn { .. } | ReadFault::Disk { .. } | ReadFault::Protocol { .. } => false,
+            ReadFault::Retyped { .. }
+            | ReadFault::CannotSpawn { .. }
+            | ReadFault::Disk { .. }
+            | ReadFault::Protocol { .. } => false,
         }
     }
 

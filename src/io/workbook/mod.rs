@@ -12,8 +12,8 @@
 //! |---|---|
 //! | sheet | the first visible one, unless named; hidden ones are left alone |
 //! | header | the first row with two texts that is at least half as wide as the widest of the first fifty; rows above it are left out |
-//! | column type | as hinted, else the narrowest that holds every cell of the column |
-//! | blank rows | skipped and counted; blank columns without a header are dropped |
+//! | column type | as hinted, else the narrowest that holds every cell of the column, not only of its first rows |
+//! | blank rows | skipped and counted; blank columns without a header are dropped, those with something in them are columns |
 //! | hidden rows | read like any other, and counted |
 //! | merged areas | the value counts for the first cell, the others are blank |
 //! | errors, formulas without a result, whole numbers of more than 15 digits | rescued as unreadable, with the reason |
@@ -39,6 +39,7 @@ mod sheet;
 mod sniff;
 mod source;
 mod strings;
+mod table;
 mod xlsx;
 
 #[cfg(test)]
@@ -54,5 +55,6 @@ pub use mark::{
 };
 pub use reading::{CHILD_COMMAND, Reading, probe};
 pub use request::{
-    ReadLimits, ReadRequest, ReadSummary, ReadWhat, SheetHeader, SheetInfo, WorkbookFormat, WorkbookProbe,
+    ColumnKinds, ReadLimits, ReadRequest, ReadSummary, ReadWhat, SheetHeader, SheetInfo, WorkbookFormat,
+    WorkbookProbe,
 };

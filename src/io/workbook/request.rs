@@ -1,6 +1,7 @@
 //! What is asked of the reader, what it answers, and the limits it keeps.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,9 +55,16 @@ pub struct ReadRequest {
     pub timezone: String,
     /// Types that columns must have: `column_identifier(header)` in lower case → type.
     pub hints: BTreeMap<String, StageType>,
+    /// What all cells of the other columns were found to be, where a reading before this one has told.
+    pub kinds: Option<ColumnKinds>,
+    /// A folder in which a file without a name may be written: what memory is not to hold goes there.
+    pub scratch: PathBuf,
     /// Where reading stops.
     pub limits: ReadLimits,
 }
+
+/// The columns of a sheet that hold something, by their index, with the narrowest type that holds all their cells.
+pub type ColumnKinds = BTreeMap<u32, StageType>;
 
 /// List the sheets, or read one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -86,6 +86,13 @@ impl RowBuffer {
         Span::Row(start, self.text.len() as u32)
     }
 
+    /// Keeps a text of this row that its owner appends.
+    pub fn keep_with<E>(&mut self, append: impl FnOnce(&mut String) -> Result<(), E>) -> Result<Span, E> {
+        let start = self.text.len() as u32;
+        append(&mut self.text)?;
+        Ok(Span::Row(start, self.text.len() as u32))
+    }
+
     /// Bytes of the texts kept so far.
     pub fn text_bytes(&self) -> usize {
         self.text.len()

@@ -1,27 +1,29 @@
 //! Rows on their way out: each cell into its column or among the rescued, each batch into a frame.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
 
 use arrow_ipc::writer::StreamWriter;
 use deltalake::arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder};
 use deltalake::arrow::datatypes::{DataType, Field, Schema};
 use uuid::Uuid;
 
-use super::columns::{ColumnBuilder, Zone, arrow_type, original};
+use super::columns::{ColumnBuilder, Profile, Zone, arrow_type};
 use super::fault::ReadFault;
 use super::frames;
 use super::layout::Layout;
 use super::request::{ReadLimits, ReadSummary};
 use super::row::Row;
 use super::seen::{Seen, see};
-use super::sheet::{Table, pipe};
+use super::sheet::pipe;
 use super::source::SheetFacts;
+use super::table::Table;
 use crate::domain::value::Value;
 
 /// Rows in a batch at most.
-const BATCH_ROWS_MAX: usize = 8_192;
+const BATCH_ROWS_MAX: usize = 4_096;
 /// Bytes of values after which a batch is sent.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
@@ -34,20 +36,19 @@ enum Role {
     Id,
     /// DDU's own.
     Own,
-    /// Beside the table.
-    Beside,
+    /// None that anything was known of before.
+    Unknown,
 }
 
 /// Rows on their way out.
-pub(super) struct Rows<'a, W: Write> {
+pub(super) struct Rows {
     table: Table,
     roles: Vec<Role>,
     header_row: u32,
     rows_max: u64,
     zone: Zone,
-    writer: StreamWriter<Vec<u8>>,
     schema: Arc<Schema>,
-    out: &'a mut W,
+    batches: SyncSender<RecordBatch>,
     numbers: Int64Builder,
     ids: StringBuilder,
     rescued: StringBuilder,
@@ -56,9 +57,12 @@ pub(super) struct Rows<'a, W: Write> {
     filled: Vec<bool>,
     batch_rows: usize,
     batch_bytes: usize,
+    /// What was met in each column of the sheet.
+    profiles: Vec<Profile>,
+    /// Whether some column turned out to be of another type than was thought, or to be one: nothing goes out any more.
+    astray: bool,
     seen_rows: RowSet,
     seen_ids: HashSet<Uuid>,
-    beside: HashMap<u32, String>,
     summary: ReadSummary,
     last_row: u32,
     hidden: u64,
@@ -66,27 +70,50 @@ pub(super) struct Rows<'a, W: Write> {
     repeated_ids: u64,
 }
 
-impl<'a, W: Write> Rows<'a, W> {
-    /// Begins a table; the schema goes out with the first batch.
+/// The columns of a batch.
+pub(super) fn schema(table: &Table) -> Arc<Schema> {
+    let mut fields = vec![
+        Field::new("_ddu_row", DataType::Int64, false),
+        Field::new("_ddu_row_id", DataType::Utf8, true),
+        Field::new("_ddu_rescued", DataType::Utf8, true),
+    ];
+    fields.extend(table.columns.iter().map(|column| Field::new(&column.name, arrow_type(column.kind), true)));
+    Arc::new(Schema::new(fields))
+}
+
+/// Writes batches as frames until no more come; the schema goes out with the first, or alone where there is none.
+///
+/// # Errors
+/// When the parent went away.
+pub(super) fn write(
+    schema: &Schema,
+    batches: Receiver<RecordBatch>,
+    out: &mut impl Write,
+) -> Result<(), ReadFault> {
+    let mut writer = StreamWriter::try_new(Vec::new(), schema).map_err(arrow)?;
+    for batch in batches {
+        writer.write(&batch).map_err(arrow)?;
+        frames::write(out, frames::ROWS, writer.get_ref()).map_err(pipe)?;
+        writer.get_mut().clear();
+    }
+    if writer.get_ref().is_empty() {
+        return Ok(());
+    }
+    frames::write(out, frames::ROWS, writer.get_ref()).map_err(pipe)
+}
+
+impl Rows {
+    /// Begins a table whose batches go to [`write`].
     pub fn new(
         table: Table,
         layout: &Layout,
         zone: Zone,
         limits: &ReadLimits,
-        out: &'a mut W,
-    ) -> Result<Self, ReadFault> {
-        let mut fields = vec![
-            Field::new("_ddu_row", DataType::Int64, false),
-            Field::new("_ddu_row_id", DataType::Utf8, true),
-            Field::new("_ddu_rescued", DataType::Utf8, true),
-        ];
-        fields.extend(
-            table.columns.iter().map(|column| Field::new(&column.name, arrow_type(column.kind), true)),
-        );
-        let schema = Arc::new(Schema::new(fields));
-        let writer = StreamWriter::try_new(Vec::new(), &schema).map_err(arrow)?;
+        schema: Arc<Schema>,
+        batches: SyncSender<RecordBatch>,
+    ) -> Self {
         let last = table.places.iter().chain(&layout.id_column).chain(&layout.own_columns).max();
-        let mut roles = vec![Role::Beside; last.map_or(0, |last| *last as usize + 1)];
+        let mut roles = vec![Role::Unknown; last.map_or(0, |last| *last as usize + 1)];
         for (index, place) in table.places.iter().enumerate() {
             roles[*place as usize] = Role::Column(index);
         }
@@ -96,32 +123,36 @@ impl<'a, W: Write> Rows<'a, W> {
         if let Some(id) = layout.id_column {
             roles[id as usize] = Role::Id;
         }
+        let mut profiles = vec![Profile::default(); roles.len()];
+        for (place, profile) in &table.profiles {
+            profiles[*place as usize] = *profile;
+        }
         let builders: Vec<_> = table.columns.iter().map(|column| ColumnBuilder::new(column.kind)).collect();
-        Ok(Rows {
+        Rows {
             filled: vec![false; builders.len()],
             builders,
+            profiles,
             table,
             roles,
             header_row: layout.header_row,
             rows_max: limits.rows_max,
             zone,
-            writer,
             schema,
-            out,
+            batches,
             numbers: Int64Builder::new(),
             ids: StringBuilder::new(),
             rescued: StringBuilder::new(),
             batch_rows: 0,
             batch_bytes: 0,
+            astray: false,
             seen_rows: RowSet::default(),
             seen_ids: HashSet::new(),
-            beside: HashMap::new(),
             summary: ReadSummary { rows: 0, notes: Vec::new(), faults: 0, peak_rss_kib: 0 },
             last_row: layout.header_row,
             hidden: 0,
             changed_ids: 0,
             repeated_ids: 0,
-        })
+        }
     }
 
     /// Takes the next row; those up to the header and those without anything are passed over.
@@ -139,27 +170,26 @@ impl<'a, W: Write> Rows<'a, W> {
         self.last_row = self.last_row.max(row.number);
         self.hidden += u64::from(row.hidden);
         let mut id = None;
-        let mut rescued: Vec<(String, Value)> = Vec::new();
+        let mut rescued: Vec<(usize, Value)> = Vec::new();
         self.filled.fill(false);
         for cell in row.cells {
             let seen = see(row, cell);
-            match self.roles.get(cell.column as usize).copied().unwrap_or(Role::Beside) {
-                Role::Own => {}
+            let role = self.role(cell.column);
+            self.hold_against(cell.column, role, &seen);
+            match role {
                 Role::Id => id = self.id_of(&seen),
-                Role::Column(index) => {
+                Role::Column(index) if !self.astray => {
                     self.batch_bytes += if let Seen::Text(text) = &seen { text.len() } else { 8 };
                     self.filled[index] = true;
                     if let Some(value) = self.builders[index].put(&seen, &mut self.zone) {
-                        rescued.push((self.table.columns[index].name.clone(), value));
+                        rescued.push((index, value));
                     }
                 }
-                Role::Beside if seen == Seen::Blank => {}
-                Role::Beside => {
-                    let names = &mut self.table.names;
-                    let name = self.beside.entry(cell.column).or_insert_with(|| names.name(cell.column, ""));
-                    rescued.push((name.clone(), original(&seen, &mut self.zone)));
-                }
+                Role::Column(_) | Role::Own | Role::Unknown => {}
             }
+        }
+        if self.astray {
+            return Ok(());
         }
         for (builder, filled) in self.builders.iter_mut().zip(&self.filled) {
             if !filled {
@@ -176,10 +206,33 @@ impl<'a, W: Write> Rows<'a, W> {
         Ok(())
     }
 
+    fn role(&self, column: u32) -> Role {
+        self.roles.get(column as usize).copied().unwrap_or(Role::Unknown)
+    }
+
+    /// Notes what a column of the sheet holds, and whether it still is what it was thought to be.
+    fn hold_against(&mut self, column: u32, role: Role, seen: &Seen<'_>) {
+        let column = column as usize;
+        if matches!(role, Role::Own | Role::Id) {
+            return;
+        }
+        if self.profiles.len() <= column {
+            self.profiles.resize(column + 1, Profile::default());
+        }
+        let profile = &mut self.profiles[column];
+        if profile.add(seen) {
+            self.astray |= match role {
+                Role::Column(index) => {
+                    !self.table.given[index] && profile.kind() != self.table.columns[index].kind
+                }
+                _ => true,
+            };
+        }
+    }
+
     /// Whether a row holds nothing of the sender's. In a returned workbook DDU's own cells do not make a row.
     fn is_void(&self, row: &Row<'_>) -> bool {
-        let role = |column: u32| self.roles.get(column as usize).copied().unwrap_or(Role::Beside);
-        let own = |column| matches!(role(column), Role::Own | Role::Id);
+        let own = |column| matches!(self.role(column), Role::Own | Role::Id);
         row.is_blank() || row.cells.iter().all(|cell| own(cell.column) || see(row, cell) == Seen::Blank)
     }
 
@@ -201,38 +254,45 @@ impl<'a, W: Write> Rows<'a, W> {
         Some(id)
     }
 
-    fn rescue(&mut self, rescued: Vec<(String, Value)>) {
+    fn rescue(&mut self, rescued: Vec<(usize, Value)>) {
         if rescued.is_empty() {
             self.rescued.append_null();
             return;
         }
         let unreadable = rescued.iter().filter(|(_, value)| matches!(value, Value::Unreadable { .. }));
         self.summary.faults += unreadable.count() as u64;
-        let values: indexmap::IndexMap<String, Value> = rescued.into_iter().collect();
+        let named =
+            rescued.into_iter().map(|(index, value)| (self.table.columns[index].name.as_str(), value));
+        let values: indexmap::IndexMap<&str, Value> = named.collect();
         let json = serde_json::to_string(&values).expect("a rescued number is finite, the rest are texts");
         self.batch_bytes += json.len();
         self.rescued.append_value(json);
     }
 
     fn send(&mut self) -> Result<(), ReadFault> {
-        if self.batch_rows > 0 {
-            let mut arrays: Vec<ArrayRef> = vec![
-                Arc::new(self.numbers.finish()),
-                Arc::new(self.ids.finish()),
-                Arc::new(self.rescued.finish()),
-            ];
-            arrays.extend(self.builders.iter_mut().map(ColumnBuilder::finish));
-            let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(arrow)?;
-            self.writer.write(&batch).map_err(arrow)?;
-            (self.batch_rows, self.batch_bytes) = (0, 0);
+        if self.batch_rows == 0 {
+            return Ok(());
         }
-        frames::write(self.out, frames::ROWS, self.writer.get_ref()).map_err(pipe)?;
-        self.writer.get_mut().clear();
-        Ok(())
+        let mut arrays: Vec<ArrayRef> = vec![
+            Arc::new(self.numbers.finish()),
+            Arc::new(self.ids.finish()),
+            Arc::new(self.rescued.finish()),
+        ];
+        arrays.extend(self.builders.iter_mut().map(ColumnBuilder::finish));
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(arrow)?;
+        (self.batch_rows, self.batch_bytes) = (0, 0);
+        self.batches.send(batch).map_err(|_| pipe(std::io::ErrorKind::BrokenPipe.into()))
     }
 
     /// Sends what is left and says what it came to.
+    ///
+    /// # Errors
+    /// `Retyped` where the types that the table was begun with are not those of all its cells.
     pub fn finish(mut self, facts: &SheetFacts) -> Result<ReadSummary, ReadFault> {
+        if self.astray {
+            let used = (0..).zip(&self.profiles).filter(|(_, profile)| profile.is_used());
+            return Err(ReadFault::Retyped { kinds: used.map(|(place, p)| (place, p.kind())).collect() });
+        }
         self.send()?;
         let span = u64::from(self.last_row - self.header_row);
         // Rows of a returned workbook that hold only what DDU wrote count as blank.
@@ -264,11 +324,6 @@ impl<'a, W: Write> Rows<'a, W> {
                 self.repeated_ids,
                 "row was copied; the copy is read as a new one",
                 "rows were copied; the copies are read as new ones",
-            ),
-            note(
-                self.beside.len() as u64,
-                "column without a header was found beside the table; its values are kept in `_ddu_rescued`",
-                "columns without a header were found beside the table; their values are kept in `_ddu_rescued`",
             ),
         ];
         let mut summary = self.summary;

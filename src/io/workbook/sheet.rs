@@ -1,24 +1,26 @@
 //! Reads one sheet: finds its table, types its columns from all their cells, and sends its rows in batches.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
-use super::columns::{Profile, Zone};
+use super::columns::Zone;
 use super::fault::ReadFault;
 use super::frames;
-use super::layout::{self, ColumnNames, Layout};
+use super::layout;
 use super::mark::{MARK_CHUNKS_MAX, MARK_SHEET, MarkError, ReturnedBook, ReturnedPart};
-use super::request::{ReadLimits, ReadRequest, ReadSummary, SheetHeader, SheetInfo};
-use super::rows::Rows;
+use super::request::{ReadRequest, ReadSummary, SheetHeader, SheetInfo};
+use super::rows::{self, Rows};
 use super::seen::see;
 use super::source::Source;
+use super::table::Table;
 use crate::domain::near::did_you_mean;
-use crate::domain::row::StagedColumn;
-use crate::domain::table::column_identifier;
 
 /// Sheet names that a sentence lists.
 const LISTED_SHEETS_MAX: usize = 20;
+/// Batches that wait to be written, beside the one that is: rows are read while the parent encodes those before.
+const BATCHES_AHEAD: usize = 1;
 
 /// The mark of a workbook that DDU gave back: none, a good one, or one that was changed.
 pub(super) fn marked(source: &mut Source) -> Result<Option<Result<ReturnedBook, MarkError>>, ReadFault> {
@@ -40,7 +42,10 @@ pub(super) fn marked(source: &mut Source) -> Result<Option<Result<ReturnedBook, 
     Ok(Some(ReturnedBook::from_chunks(&chunks)))
 }
 
-/// Reads a sheet and writes its header, its rows and its summary (without the peak memory) as frames.
+/// Reads a sheet and writes its header and its rows as frames; what it came to (without the peak memory) is returned.
+///
+/// Rows go out while the sheet is read, typed by what its first rows hold. The types are those of all rows all the same:
+/// where a later row shows that they are not, the rest is only looked at, and the fault brings the right ones along.
 ///
 /// # Errors
 /// When the sheet cannot be read; what was written before is then void.
@@ -50,7 +55,7 @@ pub(super) fn read_sheet(
     sheet: Option<&str>,
     header_row: Option<u32>,
     mut notes: Vec<String>,
-    out: &mut impl Write,
+    out: &mut (impl Write + Send),
 ) -> Result<ReadSummary, ReadFault> {
     let zone = Zone::new(&request.timezone)?;
     let returned = match marked(source)? {
@@ -70,9 +75,18 @@ pub(super) fn read_sheet(
     let table = Table::plan(source, chosen, &layout, request)?;
     let header = SheetHeader { sheet: name, columns: table.columns.clone(), notes };
     send_json(out, frames::HEADER, &header)?;
-    let mut rows = Rows::new(table, &layout, zone, &request.limits, out)?;
-    let facts = source.each_row(chosen, &mut |row| rows.take(&row).map(|()| ControlFlow::Continue(())))?;
-    rows.finish(&facts)
+    let schema = rows::schema(&table);
+    let (read, written) = std::thread::scope(|scope| {
+        let (batches, queue) = sync_channel(BATCHES_AHEAD);
+        let writing = scope.spawn(|| rows::write(&schema, queue, out));
+        let mut rows = Rows::new(table, &layout, zone, &request.limits, Arc::clone(&schema), batches);
+        let read = source
+            .each_row(chosen, &mut |row| rows.take(&row).map(|()| ControlFlow::Continue(())))
+            .and_then(|facts| rows.finish(&facts));
+        (read, writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    // Where the parent went away, reading fails for that reason too.
+    written.and(read)
 }
 
 /// Writes a frame of JSON.
@@ -134,95 +148,4 @@ fn part_of<'a>(book: &'a ReturnedBook, sheet: &str) -> Option<&'a ReturnedPart> 
         [only] => Some(only),
         _ => None,
     })
-}
-
-/// The columns that will be read, and where they stand.
-pub(super) struct Table {
-    /// The columns, from left to right.
-    pub columns: Vec<StagedColumn>,
-    /// Column index on the sheet of each.
-    pub places: Vec<u32>,
-    /// The names given so far.
-    pub names: ColumnNames,
-}
-
-impl Table {
-    /// Names and types the columns: those with a header, and those without that hold something.
-    ///
-    /// Where the request has a type for every header one look at the sheet is saved; what stands beside the table
-    /// is then rescued row by row.
-    fn plan(
-        source: &mut Source,
-        sheet: usize,
-        layout: &Layout,
-        request: &ReadRequest,
-    ) -> Result<Self, ReadFault> {
-        let hint = |header: &str, name: &str| {
-            let hints = &request.hints;
-            hints
-                .get(&name.to_lowercase())
-                .or_else(|| hints.get(&column_identifier(header).to_lowercase()))
-                .copied()
-        };
-        let all_known = {
-            let mut names = ColumnNames::new();
-            layout.headers.iter().all(|(column, text)| hint(text, &names.name(*column, text)).is_some())
-        };
-        let profiles = if all_known { Vec::new() } else { profile(source, sheet, layout, &request.limits)? };
-        let mut headers: HashMap<u32, &str> =
-            layout.headers.iter().map(|(c, text)| (*c, text.as_str())).collect();
-        let last = layout.headers.last().map_or(0, |(column, _)| column + 1).max(profiles.len() as u32);
-        let mut table = Table { columns: Vec::new(), places: Vec::new(), names: ColumnNames::new() };
-        for column in 0..last {
-            let profile = profiles.get(column as usize).copied().unwrap_or_default();
-            let header = headers.remove(&column);
-            if header.is_none() && !profile.used {
-                continue;
-            }
-            let header = header.unwrap_or_default().to_owned();
-            let name = table.names.name(column, &header);
-            let kind = hint(&header, &name).unwrap_or_else(|| profile.kind());
-            table.columns.push(StagedColumn { name, header, kind });
-            table.places.push(column);
-        }
-        let (count, limit) = (table.columns.len() as u64, request.limits.columns_max);
-        if count > limit {
-            return Err(ReadFault::too_large("columns", count, limit, "columns_max"));
-        }
-        Ok(table)
-    }
-}
-
-/// Looks at every cell below the header.
-fn profile(
-    source: &mut Source,
-    sheet: usize,
-    layout: &Layout,
-    limits: &ReadLimits,
-) -> Result<Vec<Profile>, ReadFault> {
-    let mut profiles: Vec<Profile> = Vec::new();
-    let mut rows = 0;
-    source.each_row(sheet, &mut |row| {
-        if row.number <= layout.header_row || row.is_blank() {
-            return Ok(ControlFlow::Continue(()));
-        }
-        rows += 1;
-        if rows > limits.rows_max {
-            return Err(ReadFault::too_large("rows", rows, limits.rows_max, "rows_max"));
-        }
-        for cell in row.cells {
-            let index = cell.column as usize;
-            if profiles.len() <= index {
-                profiles.resize(index + 1, Profile::default());
-            }
-            profiles[index].add(&see(&row, cell));
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    for column in layout.id_column.iter().chain(&layout.own_columns) {
-        if let Some(profile) = profiles.get_mut(*column as usize) {
-            *profile = Profile::default();
-        }
-    }
-    Ok(profiles)
 }

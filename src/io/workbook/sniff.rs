@@ -193,7 +193,7 @@ fn text_format(file: &mut File, head: &[u8]) -> Result<Sniffed, ReadFault> {
     let encoding = if sure || is_utf_8(file)? { encoding } else { WINDOWS_1252 };
     file.rewind()?;
     let mut sample = String::new();
-    if !Pieces::new(&*file, encoding).next_into(&mut sample, 1)? || sample.trim().is_empty() {
+    if !Pieces::new(&*file, encoding).next_into(&mut sample)? || sample.trim().is_empty() {
         return Err(ReadFault::NotAWorkbook { found: "a text file of blanks only".to_owned() });
     }
     let odd = sample.chars().filter(|c| c.is_control() && !matches!(c, '\t' | '\r' | '\n' | '\u{c}')).count();

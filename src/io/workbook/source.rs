@@ -36,12 +36,13 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Opens a workbook whose format is known.
+    /// Opens a workbook whose format is known. Texts that memory is not to hold go into `scratch`, if there is one.
     ///
     /// # Errors
     /// When it is damaged, protected or beyond a limit.
     pub fn open(
         file: File,
+        scratch: Option<File>,
         file_name: &str,
         sniffed: &Sniffed,
         limits: &ReadLimits,
@@ -51,7 +52,9 @@ impl Source {
             return Ok(Source::Text(Box::new(Delimited::new(file, stem.to_owned(), shape, limits))));
         }
         Ok(match sniffed.format {
-            WorkbookFormat::Xlsx | WorkbookFormat::Xlsm => Source::Own(Box::new(Book::open(file, limits)?)),
+            WorkbookFormat::Xlsx | WorkbookFormat::Xlsm => {
+                Source::Own(Box::new(Book::open(file, scratch, limits)?))
+            }
             other => Source::Foreign(Box::new(Foreign::open(file, other, limits)?)),
         })
     }

@@ -142,7 +142,8 @@ fn cells_that_two_other_readers_agree_on_are_read_as_they_read_them() {
     for (name, mut sheets) in wanted {
         let mut file = File::open(corpus.join("files").join(name)).unwrap();
         let limits = ReadLimits::default();
-        let opened = sniff(&mut file, name, &limits).and_then(|s| Source::open(file, name, &s, &limits));
+        let opened =
+            sniff(&mut file, name, &limits).and_then(|s| Source::open(file, None, name, &s, &limits));
         let mut source = match opened {
             Ok(source) => source,
             Err(fault) => {

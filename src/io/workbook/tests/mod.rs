@@ -38,6 +38,8 @@ pub(super) fn request(file_name: &str) -> ReadRequest {
         what: ReadWhat::Sheet { sheet: None, header_row: None },
         timezone: "UTC".to_owned(),
         hints: BTreeMap::new(),
+        kinds: None,
+        scratch: std::env::temp_dir(),
         limits: ReadLimits::default(),
     }
 }
@@ -55,7 +57,8 @@ pub(super) fn file_of(bytes: &[u8]) -> File {
 /// The frames that the child writes, as tags and payloads.
 pub(super) fn frames_of(file: File, request: &ReadRequest) -> Result<Vec<(u8, Vec<u8>)>, ReadFault> {
     let mut out = Vec::new();
-    answer(file, request, &mut out)?;
+    let scratch = Some(tempfile::tempfile().unwrap());
+    answer(file, scratch, request, &mut out)?;
     let mut frames = Vec::new();
     let mut rest = out.as_slice();
     while let [tag, a, b, c, d, after @ ..] = rest {
@@ -67,7 +70,13 @@ pub(super) fn frames_of(file: File, request: &ReadRequest) -> Result<Vec<(u8, Ve
 }
 
 pub(super) fn read_file(file: File, request: &ReadRequest) -> Result<Read, ReadFault> {
-    let frames = frames_of(file, request)?;
+    let again = file.try_clone().unwrap();
+    let frames = match frames_of(file, request) {
+        Err(ReadFault::Retyped { kinds }) => {
+            frames_of(again, &ReadRequest { kinds: Some(kinds), ..request.clone() })?
+        }
+        frames => frames?,
+    };
     let of =
         |wanted| frames.iter().filter(move |(tag, _)| *tag == wanted).map(|(_, payload)| payload.as_slice());
     let stream: Vec<u8> = of(frames::ROWS).flatten().copied().collect();

@@ -44,7 +44,7 @@ fn every_kind_of_cell_arrives_with_the_type_of_its_whole_column() {
     let kinds = [Text, Integer, Number, Boolean, Date, Timestamp, Text, Text, Text, Text];
     assert_eq!(read.kinds(), headers.into_iter().zip(kinds).collect::<Vec<_>>());
     assert_eq!(read.summary.rows, 9_000);
-    assert_eq!(read.batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [8_192, 808]);
+    assert_eq!(read.batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [4_096, 4_096, 808]);
     let last = |name: &str| read.values(name).pop().unwrap();
     assert_eq!(last("_ddu_row"), "9001");
     assert_eq!(last("Text"), " =1+1 ");
@@ -81,7 +81,7 @@ fn a_cell_that_cannot_be_carried_is_rescued_with_the_reason_and_costs_no_neighbo
 
 #[test]
 fn hints_rule_and_what_does_not_fit_them_keeps_its_original() {
-    // All columns are hinted, so the sheet is read once; the cell beside the table must be rescued none the less.
+    // A cell beside the table makes a column of its own, whatever is known of the others.
     let mut book = Workbook::new();
     let sheet = book.add_worksheet();
     for (row, cells) in
@@ -102,9 +102,38 @@ fn hints_rule_and_what_does_not_fit_them_keeps_its_original() {
     assert_eq!(read.values("When"), ["2023-02-10", "∅"]);
     assert_eq!(read.values("Amount"), ["1500.5", "∅"]);
     assert_eq!(read.header.columns[0].header, "Account No.");
-    let wanted = json!({"When": text("10.02.2023"), "Amount": text("1,5"), "column_E": text("beside")});
+    assert_eq!(read.values("column_E"), ["∅", "beside"]);
+    let wanted = json!({"When": text("10.02.2023"), "Amount": text("1,5")});
     assert_eq!(read.rescued(), [serde_json::Value::Null, wanted]);
     assert_eq!(read.summary.faults, 0);
+}
+
+#[test]
+fn a_column_has_the_type_of_all_its_cells_however_late_they_come() {
+    // Each column shows another type, or shows itself at all, only behind the rows that a first look takes types from.
+    let row = |number: usize, cells: &str| format!("<row r='{number}'>{cells}</row>");
+    let mut data = header_row(&["A", "B", "C", "D", "E"]);
+    for number in 2..9_000 {
+        data += &row(number, "<c><v>1</v></c><c><v>2</v></c><c/><c t='b'><v>1</v></c><c><v>45000</v></c>");
+    }
+    data += &row(
+        9_000,
+        "<c><v>1.5</v></c><c t='d'><v>2023-03-15</v></c><c><v>7</v></c><c t='e'><v>#N/A</v></c><c/><c><v>9</v></c>",
+    );
+    let read = read(&xlsx_of(&format!("<sheetData>{data}</sheetData>")), &request("a.xlsx")).unwrap();
+    let kinds = [
+        ("A", StageType::Number),
+        ("B", StageType::Text),
+        ("C", StageType::Integer),
+        ("D", StageType::Boolean),
+        ("E", StageType::Integer),
+        ("column_F", StageType::Integer),
+    ];
+    assert_eq!(read.kinds(), kinds);
+    assert_eq!(read.summary.rows, 8_999);
+    let last = |name| read.values(name).last().unwrap().clone();
+    assert_eq!(["A", "B", "C", "D", "column_F"].map(last), ["1.5", "2023-03-15", "7", "∅", "9"]);
+    assert_eq!(read.values("B")[0], "2");
 }
 
 #[test]

@@ -1,14 +1,12 @@
 //! The cells of a worksheet part, row by row.
 
-use std::io::BufRead;
+use std::io::Read;
 use std::ops::ControlFlow;
 
-use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
-
+use super::quick::{self, Quick};
+use super::scan::{Scanner, Tag, Token, cut_off, utf8};
 use super::styles::Shape;
-use super::text::{Scratch, check_length, cut_off, decode_from, read_string, read_text};
-use super::xml;
+use super::text::{check_length, decode_from, read_string, read_text};
 use crate::domain::cell::{SHEET_COLUMNS_MAX, SHEET_ROWS_MAX};
 use crate::io::workbook::fault::ReadFault;
 use crate::io::workbook::row::{DateShape, Raw, Row, RowBuffer, Span};
@@ -17,10 +15,8 @@ use crate::io::workbook::strings::Strings;
 
 /// What a sheet's cells refer to.
 pub(super) struct Context<'a> {
-    /// The part's name, for faults.
-    pub part: &'a str,
     /// The workbook's shared strings.
-    pub strings: &'a Strings,
+    pub strings: &'a mut Strings,
     /// The cell formats.
     pub shapes: &'a [Shape],
     /// Whether dates count from 1904.
@@ -29,94 +25,240 @@ pub(super) struct Context<'a> {
     pub chars_max: u64,
 }
 
+type Visit<'v> = &'v mut dyn FnMut(Row<'_>) -> Result<ControlFlow<()>, ReadFault>;
+
 /// Visits the rows of a sheet in the order of the file.
-pub(super) fn each_row<R: BufRead>(
-    reader: &mut Reader<R>,
-    context: &Context<'_>,
-    visit: &mut dyn FnMut(Row<'_>) -> Result<ControlFlow<()>, ReadFault>,
+pub(super) fn each_row<R: Read>(
+    scanner: &mut Scanner<R>,
+    context: Context<'_>,
+    visit: Visit<'_>,
 ) -> Result<SheetFacts, ReadFault> {
-    let mut facts = SheetFacts::default();
-    let mut row = RowBuffer::default();
+    let mut cells = Cells {
+        context,
+        visit,
+        facts: SheetFacts::default(),
+        row: RowBuffer::default(),
+        hidden: false,
+        next_row: 1,
+        next_column: 0,
+    };
     let mut cell = CellBuffer::default();
-    let mut buffer = Vec::new();
-    let mut hidden = false;
-    // Where the next row and the next cell are when they do not say so themselves.
-    let (mut next_row, mut next_column) = (1, 0);
     let mut complete = false;
     loop {
-        buffer.clear();
-        match reader.read_event_into(&mut buffer).map_err(|e| xml::broken(context.part, e))? {
-            Event::Start(element) => match element.local_name().as_ref() {
-                "row" => {
-                    hidden = false;
-                    for (name, value) in xml::attributes(&element) {
-                        match name {
-                            "r" => next_row = row_number(value).ok_or_else(|| off_grid(value))?,
-                            "hidden" => hidden = matches!(value, "1" | "true"),
-                            _ => {}
-                        }
-                    }
-                    next_column = 0;
+        if !complete && cells.take_quick(scanner)?.is_break() {
+            return Ok(cells.facts);
+        }
+        match scanner.next()? {
+            Token::Open(tag) => match tag.name {
+                b"row" => {
+                    cells.open_row(tag)?;
+                    // A row without cells has no closing tag either.
+                    cells.next_row += u32::from(tag.empty);
                 }
-                "c" => {
-                    let place = cell.open(&element)?;
-                    let (number, column) = place.unwrap_or((next_row, next_column));
-                    if number > SHEET_ROWS_MAX || column >= SHEET_COLUMNS_MAX {
-                        return Err(off_grid(&format!("row {number}, column {}", column + 1)));
+                b"c" if !complete => {
+                    let place = cell.open(tag)?;
+                    let empty = tag.empty;
+                    if cells.turn_to(place)?.is_break() {
+                        return Ok(cells.facts);
                     }
-                    if number != row.number {
-                        if !row.is_empty()
-                            && visit(row.row(context.strings, &mut facts.repeated_cells))?.is_break()
-                        {
-                            return Ok(facts);
-                        }
-                        row.begin(number, hidden);
-                    }
-                    (next_row, next_column) = (number, column + 1);
-                    if let Some(raw) = cell.read(reader, context, &mut row)? {
-                        row.push(column, raw);
-                    }
-                    if row.text_bytes() > ROW_TEXT_BYTES_MAX {
-                        return Err(ReadFault::BeyondBounds {
-                            detail: format!(
-                                "row {number} holds more than {ROW_TEXT_BYTES_MAX} bytes of text"
-                            ),
-                        });
+                    if !empty {
+                        cell.read(scanner, cells.context.chars_max)?;
+                        cells.take(&mut cell)?;
                     }
                 }
-                "mergeCell" => facts.merged += 1,
+                b"sheetData" if tag.empty => complete = true,
+                b"mergeCell" => cells.facts.merged += 1,
                 _ => {}
             },
-            Event::End(element) => match element.local_name().as_ref() {
-                "row" => next_row += 1,
-                "sheetData" => {
-                    complete = true;
-                    if !row.is_empty() {
-                        let enough = visit(row.row(context.strings, &mut facts.repeated_cells))?.is_break();
-                        row.begin(0, false);
-                        if enough {
-                            return Ok(facts);
-                        }
-                    }
+            Token::Close(b"row") => cells.next_row += 1,
+            Token::Close(b"sheetData") => {
+                complete = true;
+                if cells.end_row()?.is_break() {
+                    return Ok(cells.facts);
                 }
-                _ => {}
-            },
-            Event::Eof if complete => return Ok(facts),
-            Event::Eof => return Err(cut_off(context.part)),
-            _ => {}
+            }
+            Token::End if complete => return Ok(cells.facts),
+            Token::End => return Err(cut_off(scanner.part())),
+            Token::Close(_) | Token::Text(_) | Token::Cdata(_) => {}
         }
     }
 }
 
-/// The attributes and the texts of the cell that is being read; used again for every cell.
+/// The row under construction, and where the next cell is when it does not say so itself.
+struct Cells<'a, 'v> {
+    context: Context<'a>,
+    visit: Visit<'v>,
+    facts: SheetFacts,
+    row: RowBuffer,
+    hidden: bool,
+    next_row: u32,
+    next_column: u32,
+}
+
+impl Cells<'_, '_> {
+    /// Takes cells for as long as they have their common form.
+    fn take_quick<R: Read>(&mut self, scanner: &mut Scanner<R>) -> Result<ControlFlow<()>, ReadFault> {
+        loop {
+            let Some(quick) = quick::cell(scanner.ahead()?) else { return Ok(ControlFlow::Continue(())) };
+            let length = quick.length;
+            let place = quick.reference.map(place_of).transpose()?;
+            if self.turn_to(place)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if let Some(raw) = self.quick_raw(&quick)? {
+                self.push(raw)?;
+            }
+            scanner.skip(length);
+        }
+    }
+
+    fn quick_raw(&mut self, quick: &Quick<'_>) -> Result<Option<Raw>, ReadFault> {
+        Ok(Some(match quick.value {
+            quick::Value::Nothing => return Ok(None),
+            quick::Value::Number(value) => self.numeric(value, quick.style),
+            quick::Value::Shared(index) => self.shared(index)?,
+            quick::Value::Boolean(value) => Raw::Boolean(value),
+            quick::Value::Inline(ref plain) => {
+                let text = plain.text()?;
+                check_length(text, self.context.chars_max)?;
+                if text.contains("_x") {
+                    let mut decoded = text.to_owned();
+                    decode_from(0, &mut decoded);
+                    Raw::Text(self.row.keep(&decoded))
+                } else {
+                    Raw::Text(self.row.keep(text))
+                }
+            }
+        }))
+    }
+
+    fn open_row(&mut self, tag: Tag<'_>) -> Result<(), ReadFault> {
+        self.hidden = false;
+        for (name, value) in tag.attributes() {
+            match name {
+                b"r" => self.next_row = row_number(value).ok_or_else(|| off_grid(value))?,
+                b"hidden" => self.hidden = matches!(value, b"1" | b"true"),
+                _ => {}
+            }
+        }
+        self.next_column = 0;
+        Ok(())
+    }
+
+    /// Begins the cell at a place, or at the next one; a finished row is visited.
+    fn turn_to(&mut self, place: Option<(u32, u32)>) -> Result<ControlFlow<()>, ReadFault> {
+        let (number, column) = place.unwrap_or((self.next_row, self.next_column));
+        if number > SHEET_ROWS_MAX || column >= SHEET_COLUMNS_MAX {
+            return Err(off_grid(format!("row {number}, column {}", column + 1).as_bytes()));
+        }
+        if number != self.row.number {
+            let visited = self.end_row()?;
+            self.row.begin(number, self.hidden);
+            if visited.is_break() {
+                return Ok(visited);
+            }
+        }
+        (self.next_row, self.next_column) = (number, column + 1);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Visits the row under construction, if it has cells.
+    fn end_row(&mut self) -> Result<ControlFlow<()>, ReadFault> {
+        if self.row.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let visited = (self.visit)(self.row.row(self.context.strings, &mut self.facts.repeated_cells));
+        self.row.begin(0, false);
+        visited
+    }
+
+    fn take(&mut self, cell: &mut CellBuffer) -> Result<(), ReadFault> {
+        if cell.has_inline {
+            check_length(&cell.inline, self.context.chars_max)?;
+            let text = Raw::Text(self.row.keep(&cell.inline));
+            return self.push(text);
+        }
+        if cell.value.is_empty() {
+            // A formula whose text came out empty is stored as an empty text; nothing at all means nobody computed it.
+            let uncomputed = cell.has_formula && cell.kind != Kind::Computed;
+            return if uncomputed { self.push(Raw::Uncomputed) } else { Ok(()) };
+        }
+        let raw = self.raw(cell)?;
+        self.push(raw)
+    }
+
+    /// Adds what stands in the cell that was turned to.
+    fn push(&mut self, raw: Raw) -> Result<(), ReadFault> {
+        self.row.push(self.next_column - 1, raw);
+        if self.row.text_bytes() > ROW_TEXT_BYTES_MAX {
+            let number = self.row.number;
+            return Err(ReadFault::BeyondBounds {
+                detail: format!("row {number} holds more than {ROW_TEXT_BYTES_MAX} bytes of text"),
+            });
+        }
+        Ok(())
+    }
+
+    fn raw(&mut self, cell: &mut CellBuffer) -> Result<Raw, ReadFault> {
+        let value = cell.value.as_str();
+        Ok(match cell.kind {
+            Kind::Unsaid | Kind::Number => match value.trim().parse::<f64>() {
+                Ok(number) => self.numeric(number, cell.style),
+                Err(_) if cell.kind == Kind::Unsaid => Raw::Text(self.row.keep(value)),
+                Err(_) => Raw::Illegible(self.row.keep(value)),
+            },
+            Kind::Shared => match value.trim().parse::<u32>() {
+                Ok(index) => self.shared(index)?,
+                Err(_) => Raw::Illegible(self.row.keep(&format!("text number {value} of the workbook"))),
+            },
+            Kind::Computed | Kind::Inline => {
+                decode_from(0, &mut cell.value);
+                Raw::Text(self.row.keep(&cell.value))
+            }
+            Kind::Boolean => match value.trim() {
+                "1" | "true" | "TRUE" => Raw::Boolean(true),
+                "0" | "false" | "FALSE" => Raw::Boolean(false),
+                _ => Raw::Illegible(self.row.keep(value)),
+            },
+            Kind::Error => Raw::Error(self.row.keep(value)),
+            Kind::Iso => Raw::Iso(self.row.keep(value)),
+            Kind::Unknown => Raw::Illegible(self.row.keep(value)),
+        })
+    }
+
+    /// A shared string: by its index while memory holds it, else copied into the row.
+    fn shared(&mut self, index: u32) -> Result<Raw, ReadFault> {
+        let strings = &mut *self.context.strings;
+        if strings.is_resident(index) {
+            return Ok(Raw::Text(Span::Shared(index)));
+        }
+        if (index as usize) < strings.len() {
+            return Ok(Raw::Text(self.row.keep_with(|text| strings.append_spilled(index, text))?));
+        }
+        Ok(Raw::Illegible(self.row.keep(&format!("text number {index} of the workbook"))))
+    }
+
+    fn numeric(&self, value: f64, style: usize) -> Raw {
+        match self.context.shapes.get(style).copied().unwrap_or(Shape::Number) {
+            Shape::Number => Raw::Number { value, zeros: 0 },
+            Shape::Zeros(zeros) => Raw::Number { value, zeros },
+            Shape::Date(shows_day) => {
+                Raw::Serial { days: value, shape: DateShape { shows_day, from_1904: self.context.from_1904 } }
+            }
+            Shape::Duration => Raw::Days(value),
+        }
+    }
+}
+
+/// The attributes and the texts of a cell that has not its common form; used again for every such cell.
 #[derive(Default)]
 struct CellBuffer {
     kind: Kind,
     style: usize,
+    has_formula: bool,
+    has_inline: bool,
     value: String,
     inline: String,
-    events: Vec<u8>,
-    scratch: Scratch,
 }
 
 /// What a cell says of its value (`t`).
@@ -137,22 +279,22 @@ enum Kind {
 
 impl CellBuffer {
     /// Takes the attributes of a cell; its place where it names one.
-    fn open(&mut self, element: &BytesStart<'_>) -> Result<Option<(u32, u32)>, ReadFault> {
+    fn open(&mut self, tag: Tag<'_>) -> Result<Option<(u32, u32)>, ReadFault> {
         (self.kind, self.style) = (Kind::Unsaid, 0);
         let mut place = None;
-        for (name, value) in xml::attributes(element) {
+        for (name, value) in tag.attributes() {
             match name {
-                "r" => place = Some(cell_place(value).ok_or_else(|| off_grid(value))?),
-                "s" => self.style = value.parse().unwrap_or(0),
-                "t" => {
+                b"r" => place = Some(place_of(value)?),
+                b"s" => self.style = utf8(value)?.parse().unwrap_or(0),
+                b"t" => {
                     self.kind = match value {
-                        "n" => Kind::Number,
-                        "s" => Kind::Shared,
-                        "str" => Kind::Computed,
-                        "inlineStr" => Kind::Inline,
-                        "b" => Kind::Boolean,
-                        "e" => Kind::Error,
-                        "d" => Kind::Iso,
+                        b"n" => Kind::Number,
+                        b"s" => Kind::Shared,
+                        b"str" => Kind::Computed,
+                        b"inlineStr" => Kind::Inline,
+                        b"b" => Kind::Boolean,
+                        b"e" => Kind::Error,
+                        b"d" => Kind::Iso,
                         _ => Kind::Unknown,
                     }
                 }
@@ -162,111 +304,56 @@ impl CellBuffer {
         Ok(place)
     }
 
-    /// Reads up to the end of the cell; `None` where nothing stands in it.
-    fn read<R: BufRead>(
-        &mut self,
-        reader: &mut Reader<R>,
-        context: &Context<'_>,
-        row: &mut RowBuffer,
-    ) -> Result<Option<Raw>, ReadFault> {
-        let (part, chars_max) = (context.part, context.chars_max);
-        let (mut has_formula, mut has_inline) = (false, false);
+    /// Reads up to the end of the cell.
+    fn read<R: Read>(&mut self, scanner: &mut Scanner<R>, chars_max: u64) -> Result<(), ReadFault> {
+        (self.has_formula, self.has_inline) = (false, false);
         self.value.clear();
         self.inline.clear();
         loop {
-            self.events.clear();
-            match reader.read_event_into(&mut self.events).map_err(|e| xml::broken(part, e))? {
-                Event::Start(element) => match element.local_name().as_ref() {
-                    "v" => {
-                        read_text(part, reader, "v", chars_max, &mut self.scratch.texts, &mut self.value)?;
-                    }
-                    "f" => has_formula = true,
-                    "is" => {
-                        has_inline = true;
-                        read_string(part, reader, "is", chars_max, &mut self.scratch, &mut self.inline)?;
+            match scanner.next()? {
+                Token::Open(tag) => match (tag.name, tag.empty) {
+                    (b"f", _) => self.has_formula = true,
+                    (b"v", false) => read_text(scanner, b"v", chars_max, &mut self.value)?,
+                    (b"is", empty) => {
+                        self.has_inline = true;
+                        if !empty {
+                            read_string(scanner, b"is", chars_max, &mut self.inline)?;
+                        }
                     }
                     _ => {}
                 },
-                Event::End(element) if element.local_name().as_ref() == "c" => break,
-                Event::Eof => return Err(cut_off(part)),
-                _ => {}
+                Token::Close(b"c") => return Ok(()),
+                Token::End => return Err(cut_off(scanner.part())),
+                Token::Close(_) | Token::Text(_) | Token::Cdata(_) => {}
             }
         }
-        if has_inline {
-            check_length(&self.inline, chars_max)?;
-            return Ok(Some(Raw::Text(row.keep(&self.inline))));
-        }
-        if self.value.is_empty() {
-            // A formula whose text came out empty is stored as an empty text; nothing at all means nobody computed it.
-            let uncomputed = has_formula && self.kind != Kind::Computed;
-            return Ok(uncomputed.then_some(Raw::Uncomputed));
-        }
-        Ok(Some(self.raw(context, row)))
     }
+}
 
-    fn raw(&mut self, context: &Context<'_>, row: &mut RowBuffer) -> Raw {
-        let value = self.value.as_str();
-        match self.kind {
-            Kind::Unsaid | Kind::Number => match value.trim().parse::<f64>() {
-                Ok(number) => self.numeric(number, context),
-                Err(_) if self.kind == Kind::Unsaid => Raw::Text(row.keep(value)),
-                Err(_) => Raw::Illegible(row.keep(value)),
-            },
-            Kind::Shared => match value.trim().parse::<u32>() {
-                Ok(index) if (index as usize) < context.strings.len() => Raw::Text(Span::Shared(index)),
-                _ => Raw::Illegible(row.keep(&format!("text number {value} of the workbook"))),
-            },
-            Kind::Computed | Kind::Inline => {
-                decode_from(0, &mut self.value);
-                Raw::Text(row.keep(&self.value))
-            }
-            Kind::Boolean => match value.trim() {
-                "1" | "true" | "TRUE" => Raw::Boolean(true),
-                "0" | "false" | "FALSE" => Raw::Boolean(false),
-                _ => Raw::Illegible(row.keep(value)),
-            },
-            Kind::Error => Raw::Error(row.keep(value)),
-            Kind::Iso => Raw::Iso(row.keep(value)),
-            Kind::Unknown => Raw::Illegible(row.keep(value)),
-        }
-    }
-
-    fn numeric(&self, value: f64, context: &Context<'_>) -> Raw {
-        match context.shapes.get(self.style).copied().unwrap_or(Shape::Number) {
-            Shape::Number => Raw::Number { value, zeros: 0 },
-            Shape::Zeros(zeros) => Raw::Number { value, zeros },
-            Shape::Date(shows_day) => {
-                Raw::Serial { days: value, shape: DateShape { shows_day, from_1904: context.from_1904 } }
-            }
-            Shape::Duration => Raw::Days(value),
-        }
-    }
+/// Row number and column index of a reference.
+fn place_of(reference: &[u8]) -> Result<(u32, u32), ReadFault> {
+    cell_place(reference).ok_or_else(|| off_grid(reference))
 }
 
 /// Row number and column index of a reference such as `B7`; `None` where the grid has no such place.
-fn cell_place(reference: &str) -> Option<(u32, u32)> {
-    let digits = reference.find(|c: char| c.is_ascii_digit())?;
-    let (letters, digits) = reference.split_at(digits);
-    if letters.is_empty() || letters.len() > 3 {
+fn cell_place(reference: &[u8]) -> Option<(u32, u32)> {
+    let letters = reference.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    if letters == 0 || letters > 3 {
         return None;
     }
-    let mut column = 0;
-    for letter in letters.bytes() {
-        if !letter.is_ascii_alphabetic() {
-            return None;
-        }
-        column = column * 26 + u32::from(letter.to_ascii_uppercase() - b'A') + 1;
-    }
+    let (letters, digits) = reference.split_at(letters);
+    let column = letters.iter().fold(0, |column, letter| column * 26 + u32::from(letter & 0x1F));
     (column <= SHEET_COLUMNS_MAX).then_some((row_number(digits)?, column - 1))
 }
 
-fn row_number(digits: &str) -> Option<u32> {
-    let number = digits.parse().ok()?;
+fn row_number(digits: &[u8]) -> Option<u32> {
+    let number = quick::whole(digits)?;
+    let number = u32::try_from(number).ok()?;
     (1..=SHEET_ROWS_MAX).contains(&number).then_some(number)
 }
 
-fn off_grid(reference: &str) -> ReadFault {
-    let reference: String = reference.chars().take(40).collect();
+fn off_grid(reference: &[u8]) -> ReadFault {
+    let reference: String = String::from_utf8_lossy(reference).chars().take(40).collect();
     ReadFault::damaged(format!("a cell says it stands at `{reference}`, which is no place on a sheet"))
 }
 
@@ -281,11 +368,10 @@ mod tests {
         let mut strings = Strings::default();
         strings.push("shared").unwrap();
         let shapes = [Shape::Number, Shape::Zeros(5), Shape::Date(true)];
-        let context =
-            Context { part: "s", strings: &strings, shapes: &shapes, from_1904: false, chars_max: 100 };
+        let context = Context { strings: &mut strings, shapes: &shapes, from_1904: false, chars_max: 100 };
         let xml = format!("<worksheet>{data}</worksheet>");
         let mut rows = Vec::new();
-        let facts = each_row(&mut xml::reader(xml.as_bytes()), &context, &mut |row| {
+        let facts = each_row(&mut Scanner::new("s", xml.as_bytes()), context, &mut |row| {
             let show = |raw| match raw {
                 Raw::Text(span) => row.text(span).to_owned(),
                 Raw::Error(span) => format!("error {}", row.text(span)),
@@ -333,8 +419,8 @@ mod tests {
             let data = format!("<sheetData><row r='1'><c r='{place}'><v>1</v></c></row></sheetData>");
             assert!(matches!(read(&data), Err(ReadFault::Damaged { .. })), "{place}");
         }
-        assert_eq!(cell_place("XFD1048576"), Some((1_048_576, 16_383)));
-        assert_eq!(cell_place("aa10"), Some((10, 26)));
+        assert_eq!(cell_place(b"XFD1048576"), Some((1_048_576, 16_383)));
+        assert_eq!(cell_place(b"aa10"), Some((10, 26)));
     }
 
     #[test]
@@ -354,10 +440,10 @@ mod tests {
     fn a_sheet_that_ends_in_the_middle_is_cut_off_and_not_short() {
         let cut = "<sheetData><row r='1'><c r='A1'><v>1</v></c></row><row r='2'><c";
         assert!(matches!(read(cut), Err(ReadFault::Truncated { .. } | ReadFault::Damaged { .. })));
-        let mut reader = xml::reader(&b"<worksheet><sheetData><row r='1'>"[..]);
-        let strings = Strings::default();
-        let context = Context { part: "s", strings: &strings, shapes: &[], from_1904: false, chars_max: 9 };
-        let read = each_row(&mut reader, &context, &mut |_| Ok(ControlFlow::Continue(())));
+        let mut scanner = Scanner::new("s", &b"<worksheet><sheetData><row r='1'>"[..]);
+        let context =
+            Context { strings: &mut Strings::default(), shapes: &[], from_1904: false, chars_max: 9 };
+        let read = each_row(&mut scanner, context, &mut |_| Ok(ControlFlow::Continue(())));
         assert!(matches!(read, Err(ReadFault::Truncated { .. })));
     }
 }

@@ -1,4 +1,4 @@
-//! A streaming reader of Office Open XML workbooks (xlsx, xlsm) over `zip` and `quick-xml`.
+//! A streaming reader of Office Open XML workbooks (xlsx, xlsm) over `zip`, `quick-xml` and a scanner of our own.
 //!
 //! It is ours because the readers there are cannot be asked for a cell's place, its number format, its formula and
 //! its value in one pass: calamine 0.38 loses the place of an error value that it does not know, shows `00123` as
@@ -7,8 +7,11 @@
 
 mod cells;
 mod package;
+mod quick;
+mod scan;
 mod styles;
 mod text;
+mod unpack;
 mod xml;
 
 pub(super) use package::{Book, broken_zip};

@@ -8,8 +8,10 @@ use std::ops::ControlFlow;
 use quick_xml::events::Event;
 use zip::ZipArchive;
 
+use super::scan::Scanner;
 use super::styles::{Shape, read_styles};
 use super::text::read_strings;
+use super::unpack::unpacked;
 use super::{cells, xml};
 use crate::io::workbook::fault::ReadFault;
 use crate::io::workbook::request::{ReadLimits, SheetInfo};
@@ -30,6 +32,8 @@ pub(in crate::io::workbook) struct Book {
     styles_part: Option<String>,
     from_1904: bool,
     chars_max: u64,
+    /// Where strings may go that memory is not to hold.
+    scratch: Option<File>,
     /// Strings and styles, read with the first sheet.
     loaded: Option<(Strings, Vec<Shape>)>,
 }
@@ -43,11 +47,11 @@ struct Relation {
 }
 
 impl Book {
-    /// Opens the container and reads the list of sheets.
+    /// Opens the container and reads the list of sheets. Strings that memory is not to hold will go into `scratch`.
     ///
     /// # Errors
     /// When the container or the list is damaged.
-    pub fn open(file: File, limits: &ReadLimits) -> Result<Self, ReadFault> {
+    pub fn open(file: File, scratch: Option<File>, limits: &ReadLimits) -> Result<Self, ReadFault> {
         let zip = ZipArchive::new(BufReader::new(file)).map_err(broken_zip)?;
         let parts = (0..zip.len())
             .filter_map(|index| Some((part_key(&zip.name_for_index(index)?.ok()?), index)))
@@ -60,6 +64,7 @@ impl Book {
             styles_part: None,
             from_1904: false,
             chars_max: limits.cell_chars_max,
+            scratch,
             loaded: None,
         };
         let workbook = book
@@ -89,26 +94,23 @@ impl Book {
             self.loaded = Some(self.load()?);
         }
         let part = self.sheets[sheet].1.clone();
-        let mut reader = xml::reader(BufReader::new(open_part(&mut self.zip, &self.parts, &part)?));
-        let (strings, shapes) = self.loaded.as_ref().expect("loaded just above");
-        let context = cells::Context {
-            part: &part,
-            strings,
-            shapes,
-            from_1904: self.from_1904,
-            chars_max: self.chars_max,
-        };
-        cells::each_row(&mut reader, &context, visit)
+        let index = part_index(&self.parts, &part)?;
+        let (strings, shapes) = self.loaded.as_mut().expect("loaded just above");
+        let context =
+            cells::Context { strings, shapes, from_1904: self.from_1904, chars_max: self.chars_max };
+        unpacked(&mut self.zip, index, |source| {
+            cells::each_row(&mut Scanner::new(&part, source), context, visit)
+        })
     }
 
     fn load(&mut self) -> Result<(Strings, Vec<Shape>), ReadFault> {
-        let strings = match self.strings_part.clone() {
-            Some(part) => {
-                let opened = open_part(&mut self.zip, &self.parts, &part)?;
-                read_strings(&part, &mut xml::reader(BufReader::new(opened)), self.chars_max)?
-            }
-            None => Strings::default(),
-        };
+        let mut strings = Strings::new(self.scratch.take());
+        if let Some(part) = &self.strings_part {
+            let index = part_index(&self.parts, part)?;
+            unpacked(&mut self.zip, index, |source| {
+                read_strings(&mut Scanner::new(part, source), self.chars_max, &mut strings)
+            })?;
+        }
         let shapes = match self.styles_part.clone() {
             Some(part) => {
                 let opened = open_part(&mut self.zip, &self.parts, &part)?;
@@ -196,10 +198,13 @@ fn open_part<'a>(
     parts: &HashMap<String, usize>,
     part: &str,
 ) -> Result<impl Read + use<'a>, ReadFault> {
-    let index = *parts
-        .get(&part_key(part))
-        .ok_or_else(|| ReadFault::damaged(format!("its part `{part}` is missing")))?;
-    zip.by_index(index).map_err(broken_zip)
+    zip.by_index(part_index(parts, part)?).map_err(broken_zip)
+}
+
+/// Where a part stands in the container.
+fn part_index(parts: &HashMap<String, usize>, part: &str) -> Result<usize, ReadFault> {
+    let found = parts.get(&part_key(part)).copied();
+    found.ok_or_else(|| ReadFault::damaged(format!("its part `{part}` is missing")))
 }
 
 /// A part's name without the ways in which writers differ.

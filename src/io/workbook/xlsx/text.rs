@@ -1,22 +1,12 @@
 //! Rich and plain strings: `<si>` of the shared strings and `<is>` of inline ones.
 
-use std::io::BufRead;
+use std::io::Read;
 
-use quick_xml::Reader;
-use quick_xml::events::Event;
+use memchr::{memchr, memchr2};
 
-use super::xml;
+use super::scan::{Scanner, Token, cut_off, push_cdata, push_text, utf8};
 use crate::io::workbook::fault::ReadFault;
 use crate::io::workbook::strings::Strings;
-
-/// Bytes of XML events; used again for every string, so that nothing is allocated for one.
-#[derive(Default)]
-pub(super) struct Scratch {
-    /// Of the elements within a string.
-    pub events: Vec<u8>,
-    /// Of the text within one element.
-    pub texts: Vec<u8>,
-}
 
 /// Characters that a string may have, with the limit's own name for the fault.
 pub(in crate::io::workbook) fn check_length(text: &str, chars_max: u64) -> Result<(), ReadFault> {
@@ -35,103 +25,132 @@ pub(in crate::io::workbook) fn check_length(text: &str, chars_max: u64) -> Resul
 /// Reads the whole shared strings part.
 ///
 /// Its `count` and `uniqueCount` are not looked at: they are claims, and reserving by them aborts the process.
-pub(super) fn read_strings<R: BufRead>(
-    part: &str,
-    reader: &mut Reader<R>,
+pub(super) fn read_strings<R: Read>(
+    scanner: &mut Scanner<R>,
     chars_max: u64,
-) -> Result<Strings, ReadFault> {
-    let mut strings = Strings::default();
-    let mut buffer = Vec::new();
-    let mut scratch = Scratch::default();
+    strings: &mut Strings,
+) -> Result<(), ReadFault> {
     let mut text = String::new();
     loop {
-        buffer.clear();
-        match reader.read_event_into(&mut buffer).map_err(|e| xml::broken(part, e))? {
-            Event::Start(element) if element.local_name().as_ref() == "si" => {
+        while let Some(plain) = plain_string(scanner.ahead()?, b"<si>", b"</si>") {
+            let found = plain.text()?;
+            check_length(found, chars_max)?;
+            if found.contains("_x") {
                 text.clear();
-                read_string(part, reader, "si", chars_max, &mut scratch, &mut text)?;
+                text.push_str(found);
+                decode_from(0, &mut text);
+                strings.push(&text)?;
+            } else {
+                strings.push(found)?;
+            }
+            let length = plain.length;
+            scanner.skip(length);
+        }
+        match scanner.next()? {
+            Token::Open(tag) if tag.name == b"si" => {
+                text.clear();
+                if !tag.empty {
+                    read_string(scanner, b"si", chars_max, &mut text)?;
+                }
                 strings.push(&text)?;
             }
-            Event::Eof => return Ok(strings),
+            Token::End => return Ok(()),
             _ => {}
         }
     }
 }
 
+/// A string in the form that nearly all strings have: one text, without references.
+pub(super) struct Plain<'a> {
+    /// Bytes of the whole form.
+    pub length: usize,
+    text: &'a [u8],
+    keeps_blanks: bool,
+}
+
+impl<'a> Plain<'a> {
+    /// Its characters, possibly with `_x000D_` escapes.
+    ///
+    /// # Errors
+    /// When it is not UTF-8.
+    pub fn text(&self) -> Result<&'a str, ReadFault> {
+        let text = utf8(self.text)?;
+        Ok(if self.keeps_blanks { text } else { text.trim_matches(BLANKS) })
+    }
+}
+
+/// Takes a string in its common form, `<si><t>text</t></si>`, between these two tags; `None` where it has another.
+pub(super) fn plain_string<'a>(bytes: &'a [u8], open: &[u8], close: &[u8]) -> Option<Plain<'a>> {
+    let rest = bytes.strip_prefix(open)?.strip_prefix(b"<t")?;
+    let (rest, keeps_blanks) = match rest.strip_prefix(b">") {
+        Some(rest) => (rest, false),
+        None => (rest.strip_prefix(b" xml:space=\"preserve\">")?, true),
+    };
+    let end = memchr2(b'<', b'&', rest)?;
+    let after = rest[end..].strip_prefix(b"</t>")?.strip_prefix(close)?;
+    let text = &rest[..end];
+    // XML reads a carriage return as a line feed.
+    (memchr(b'\r', text).is_none()).then_some(Plain { text, keeps_blanks, length: bytes.len() - after.len() })
+}
+
 /// Appends the string inside the element `within` that has just been opened: its runs joined, its phonetic runs
 /// left out, its `_x000D_` escapes decoded.
-pub(super) fn read_string<R: BufRead>(
-    part: &str,
-    reader: &mut Reader<R>,
-    within: &str,
+pub(super) fn read_string<R: Read>(
+    scanner: &mut Scanner<R>,
+    within: &[u8],
     chars_max: u64,
-    scratch: &mut Scratch,
     text: &mut String,
 ) -> Result<(), ReadFault> {
     let mut phonetic = false;
     loop {
-        scratch.events.clear();
-        match reader.read_event_into(&mut scratch.events).map_err(|e| xml::broken(part, e))? {
-            Event::Start(element) => match element.local_name().as_ref() {
-                "rPh" => phonetic = true,
-                "t" if !phonetic => {
-                    let keeps_blanks = xml::attribute(&element, "space").is_some_and(|v| v == "preserve");
-                    let start = text.len();
-                    read_text(part, reader, "t", chars_max, &mut scratch.texts, text)?;
-                    if !keeps_blanks {
-                        trim_from(start, text);
-                    }
-                    decode_from(start, text);
+        match scanner.next()? {
+            Token::Open(tag) if tag.empty => {}
+            Token::Open(tag) if tag.name == b"rPh" => phonetic = true,
+            Token::Open(tag) if tag.name == b"t" && !phonetic => {
+                let keeps_blanks =
+                    tag.attributes().any(|(name, value)| name == b"space" && value == b"preserve");
+                let start = text.len();
+                read_text(scanner, b"t", chars_max, text)?;
+                if !keeps_blanks {
+                    trim_from(start, text);
                 }
-                _ => {}
-            },
-            Event::End(element) => match element.local_name().as_ref() {
-                "rPh" => phonetic = false,
-                name if name == within => return Ok(()),
-                _ => {}
-            },
-            Event::Eof => return Err(cut_off(part)),
+                decode_from(start, text);
+            }
+            Token::Close(b"rPh") => phonetic = false,
+            Token::Close(name) if name == within => return Ok(()),
+            Token::End => return Err(cut_off(scanner.part())),
             _ => {}
         }
     }
 }
 
 /// Appends the characters up to the end of the element `within` that has just been opened.
-pub(super) fn read_text<R: BufRead>(
-    part: &str,
-    reader: &mut Reader<R>,
-    within: &str,
+pub(super) fn read_text<R: Read>(
+    scanner: &mut Scanner<R>,
+    within: &[u8],
     chars_max: u64,
-    buffer: &mut Vec<u8>,
     text: &mut String,
 ) -> Result<(), ReadFault> {
     loop {
-        buffer.clear();
-        match reader.read_event_into(buffer).map_err(|e| xml::broken(part, e))? {
-            Event::Text(piece) => text.push_str(&piece.xml10_content()),
-            Event::CData(piece) => text.push_str(&piece.xml10_content()),
-            Event::GeneralRef(entity) => xml::push_entity(&entity, text)?,
-            Event::End(element) if element.local_name().as_ref() == within => return Ok(()),
-            Event::Eof => return Err(cut_off(part)),
-            _ => {}
+        match scanner.next()? {
+            Token::Text(raw) => push_text(raw, text)?,
+            Token::Cdata(raw) => push_cdata(raw, text)?,
+            Token::Close(name) if name == within => return Ok(()),
+            Token::End => return Err(cut_off(scanner.part())),
+            Token::Open(_) | Token::Close(_) => {}
         }
         check_length(text, chars_max)?;
     }
 }
 
-/// The fault of a part that ends in the middle.
-pub(super) fn cut_off(part: &str) -> ReadFault {
-    ReadFault::Truncated { detail: format!("`{part}` ends in the middle") }
-}
+/// What XML calls white space; without `xml:space="preserve"` Excel drops it around a run, and so do we.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// Without `xml:space="preserve"` Excel drops the blanks around a run; so do we.
 fn trim_from(start: usize, text: &mut String) {
-    let blanks = [' ', '\t', '\r', '\n'];
-    text.truncate(start + text[start..].trim_end_matches(blanks).len());
-    let lead = text[start..].len() - text[start..].trim_start_matches(blanks).len();
+    text.truncate(start + text[start..].trim_end_matches(BLANKS).len());
+    let lead = text[start..].len() - text[start..].trim_start_matches(BLANKS).len();
     text.drain(start..start + lead);
 }
-
 /// Decodes `_x000D_`: a UTF-16 code unit that XML cannot hold, or a guard of a literal `_x`.
 ///
 /// What does not come to a character (half a surrogate pair) stays as it stands: nothing is lost.
@@ -173,7 +192,8 @@ mod tests {
     use super::*;
 
     fn strings(xml: &str) -> Result<Vec<String>, ReadFault> {
-        let strings = read_strings("sst", &mut xml::reader(xml.as_bytes()), 100)?;
+        let mut strings = Strings::default();
+        read_strings(&mut Scanner::new("sst", xml.as_bytes()), 100, &mut strings)?;
         Ok((0..strings.len()).map(|i| strings.get(i as u32).to_owned()).collect())
     }
 

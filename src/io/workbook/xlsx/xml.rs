@@ -5,8 +5,9 @@ use std::io::BufRead;
 
 use quick_xml::Reader;
 use quick_xml::escape::unescape;
-use quick_xml::events::{BytesRef, BytesStart};
+use quick_xml::events::BytesStart;
 
+use super::scan::of_part;
 use crate::io::workbook::fault::ReadFault;
 
 /// A reader with the settings that all parts share: `<c/>` is an opening and a closing tag.
@@ -45,35 +46,10 @@ pub(super) fn is_true(value: Option<Cow<'_, str>>) -> bool {
     matches!(value.as_deref(), Some("1" | "true" | "on"))
 }
 
-/// Appends the character that `&amp;`, `&#10;` … stands for. Entities that a file defines itself are refused: they
-/// can grow without bound.
-pub(super) fn push_entity(entity: &BytesRef<'_>, text: &mut String) -> Result<(), ReadFault> {
-    if let Some(known) = quick_xml::escape::resolve_xml_entity(entity.as_ref()) {
-        text.push_str(known);
-        return Ok(());
-    }
-    match entity.resolve_char_ref() {
-        Ok(Some(c)) => text.push(c),
-        _ => {
-            let name: &str = entity.as_ref();
-            return Err(ReadFault::damaged(format!(
-                "it uses the XML entity `{name}`, which no workbook has"
-            )));
-        }
-    }
-    Ok(())
-}
-
 /// An XML error in a part, as the sender reads it. The end of the bytes and the disk's faults keep their kind.
 pub(super) fn broken(part: &str, error: quick_xml::Error) -> ReadFault {
     match error {
-        quick_xml::Error::Io(error) => {
-            let fault = ReadFault::from(std::io::Error::new(error.kind(), error.to_string()));
-            match fault {
-                ReadFault::Damaged { detail } => ReadFault::damaged(format!("`{part}`: {detail}")),
-                other => other,
-            }
-        }
+        quick_xml::Error::Io(error) => of_part(part, std::io::Error::new(error.kind(), error.to_string())),
         other => ReadFault::damaged(format!("`{part}` is no well-formed XML ({other})")),
     }
 }
