@@ -105,8 +105,8 @@ pub enum Command {
     /// Reads a workbook from standard input for another ddu process
     #[command(hide = true)]
     ReadWorkbook {
-        /// What to read, as JSON
-        request: String,
+        /// What to read, as JSON, in pieces
+        request: Vec<String>,
     },
 }
 

@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     if let Command::ReadWorkbook { request } = &cli.command {
-        return workbook::serve_child(request);
+        return workbook::serve_child(&request.concat());
     }
     let level = match &cli.command {
         Command::Run { once: false } | Command::Sandbox(_) => LevelFilter::INFO,

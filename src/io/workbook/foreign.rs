@@ -1,8 +1,8 @@
 //! Formats that calamine reads: xlsb cell by cell, xls and ods as whole tables.
 //!
 //! The whole tables cannot be bounded while they are read; the size of the file and the child's address space bound
-//! them. What calamine does not tell is not told here: number formats with leading zeros, formulas without a stored
-//! result, hidden rows.
+//! them. What calamine does not tell is not told here: number formats with leading zeros, hidden rows. Formulas are
+//! looked at beside the values, since a formula without a value is an error or was never computed.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -33,7 +33,7 @@ enum Opened {
     /// The sheet read last is kept: it is read twice, and every reading copies it.
     Whole {
         book: Whole,
-        last: Option<(usize, Range<Data>)>,
+        last: Option<WholeSheet>,
     },
 }
 
@@ -42,6 +42,15 @@ enum Whole {
     Xls(Xls<BufReader<File>>),
     Ods(Ods<BufReader<File>>),
 }
+
+/// Row and column, both from 0.
+type Place = (u32, u32);
+
+/// What the sender of an xlsb workbook should know whose formulas do not all read.
+const UNSEEN_ERRORS: &str = "not all formulas of this xlsb workbook can be read, so a formula that holds an error value \
+    may be taken for a blank cell; save it as xlsx to be sure";
+/// How LibreOffice shows the errors of its formulas. Source: its help, "Error Codes in LibreOffice Calc".
+const SHOWN_ERRORS: [&str; 8] = ["#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!", "Err:"];
 
 type Visit<'v> = &'v mut dyn FnMut(Row<'_>) -> Result<ControlFlow<()>, ReadFault>;
 
@@ -95,10 +104,18 @@ impl Foreign {
     /// As there.
     pub fn each_row(&mut self, sheet: usize, visit: Visit<'_>) -> Result<SheetFacts, ReadFault> {
         let name = self.sheets()[sheet].name.clone();
-        let (chars_max, from_1904) = (self.chars_max, self.from_1904);
-        let mut rows = Rows { row: RowBuffer::default(), facts: SheetFacts::default(), chars_max, from_1904 };
+        let mut rows = Rows {
+            row: RowBuffer::default(),
+            facts: SheetFacts::default(),
+            chars_max: self.chars_max,
+            from_1904: self.from_1904,
+            formulas: Vec::new().into_iter().peekable(),
+        };
         match &mut self.book {
             Opened::Xlsb(book) => {
+                let (formulas, all) = xlsb_formulas(book, &name)?;
+                rows.formulas = formulas.into_iter().peekable();
+                rows.facts.notes.extend((!all).then(|| UNSEEN_ERRORS.to_owned()));
                 let mut cells = book.worksheet_cells_reader(&name).map_err(xlsb_fault)?;
                 while let Some(cell) = cells.next_cell().map_err(xlsb_fault)? {
                     if rows.take(cell.get_position(), cell.get_value().into(), visit)?.is_break() {
@@ -107,16 +124,13 @@ impl Foreign {
                 }
             }
             Opened::Whole { book, last } => {
-                if last.as_ref().is_none_or(|(index, _)| *index != sheet) {
-                    let range = match book {
-                        Whole::Xls(book) => book.worksheet_range(&name).map_err(xls_fault)?,
-                        Whole::Ods(book) => book.worksheet_range(&name).map_err(ods_fault)?,
-                    };
-                    *last = Some((sheet, range));
+                if last.as_ref().is_none_or(|read| read.sheet != sheet) {
+                    *last = Some(WholeSheet::read(book, sheet, &name)?);
                 }
-                let range = last.as_ref().map(|(_, range)| range).expect("filled just above");
-                let (top, left) = range.start().unwrap_or_default();
-                for (row, column, value) in range.used_cells() {
+                let read = last.as_ref().expect("filled just above");
+                rows.formulas = read.formulas.clone().into_iter().peekable();
+                let (top, left) = read.values.start().unwrap_or_default();
+                for (row, column, value) in read.values.used_cells() {
                     let place = (top + row as u32, left + column as u32);
                     if rows.take(place, value.into(), visit)?.is_break() {
                         return Ok(rows.facts);
@@ -128,12 +142,56 @@ impl Foreign {
     }
 }
 
+/// A sheet of a format that is read whole.
+struct WholeSheet {
+    sheet: usize,
+    values: Range<Data>,
+    /// Places of its formulas, in the order of rows and columns.
+    formulas: Vec<Place>,
+}
+
+impl WholeSheet {
+    fn read(book: &mut Whole, sheet: usize, name: &str) -> Result<Self, ReadFault> {
+        let (values, formulas) = match book {
+            Whole::Xls(book) => (
+                book.worksheet_range(name).map_err(xls_fault)?,
+                book.worksheet_formula(name).map_err(xls_fault)?,
+            ),
+            Whole::Ods(book) => (
+                book.worksheet_range(name).map_err(ods_fault)?,
+                book.worksheet_formula(name).map_err(ods_fault)?,
+            ),
+        };
+        let (top, left) = formulas.start().unwrap_or_default();
+        let places = formulas.used_cells().filter(|(_, _, formula)| !formula.is_empty());
+        let formulas = places.map(|(row, column, _)| (top + row as u32, left + column as u32)).collect();
+        Ok(WholeSheet { sheet, values, formulas })
+    }
+}
+
+/// Places of the formulas of a sheet, in the order of the file, and whether all could be found.
+fn xlsb_formulas(book: &mut Xlsb<BufReader<File>>, sheet: &str) -> Result<(Vec<Place>, bool), ReadFault> {
+    let mut cells = book.worksheet_cells_reader(sheet).map_err(xlsb_fault)?;
+    let mut formulas = Vec::new();
+    loop {
+        match cells.next_formula() {
+            Ok(Some(formula)) => formulas.push(formula.get_position()),
+            Ok(None) => return Ok((formulas, true)),
+            Err(XlsbError::Io(error)) => return Err(error.into()),
+            // A formula that calamine cannot take apart; where the next one stands is not known then.
+            Err(_) => return Ok((formulas, false)),
+        }
+    }
+}
+
 /// Gathers cells into rows.
 struct Rows {
     row: RowBuffer,
     facts: SheetFacts,
     chars_max: u64,
     from_1904: bool,
+    /// Places of formulas that are still to come.
+    formulas: std::iter::Peekable<std::vec::IntoIter<Place>>,
 }
 
 /// A value of calamine's, of either of its types.
@@ -146,6 +204,10 @@ enum Found<'a> {
     Iso(&'a str),
     IsoDuration(&'a str),
     Error(&'a CellErrorType),
+    /// An error of a formula, as a text.
+    ShownError(&'a str),
+    /// A formula without a result that calamine gives.
+    Lost,
 }
 
 impl<'a> From<&'a Data> for Found<'a> {
@@ -185,9 +247,32 @@ impl<'a> From<&'a DataRef<'_>> for Found<'a> {
 }
 
 impl Rows {
+    /// Takes a cell. Formulas before it that no value came of are cells as well: they hold what calamine leaves out,
+    /// such as the errors of xlsb.
     fn take(
         &mut self,
-        (row, column): (u32, u32),
+        place: Place,
+        found: Found<'_>,
+        visit: Visit<'_>,
+    ) -> Result<ControlFlow<()>, ReadFault> {
+        while let Some(formula) = self.formulas.next_if(|formula| *formula < place) {
+            if self.add(formula, Found::Lost, visit)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        let computed = self.formulas.next_if_eq(&place).is_some();
+        let found = match found {
+            Found::Text(text) if computed && SHOWN_ERRORS.iter().any(|error| text.starts_with(error)) => {
+                Found::ShownError(text)
+            }
+            found => found,
+        };
+        self.add(place, found, visit)
+    }
+
+    fn add(
+        &mut self,
+        (row, column): Place,
         found: Found<'_>,
         visit: Visit<'_>,
     ) -> Result<ControlFlow<()>, ReadFault> {
@@ -222,6 +307,8 @@ impl Rows {
             Found::Iso(text) => Raw::Iso(self.row.keep(text)),
             Found::IsoDuration(text) => Raw::IsoDuration(self.row.keep(text)),
             Found::Error(error) => Raw::Error(self.row.keep(&error.to_string())),
+            Found::ShownError(text) => Raw::Error(self.row.keep(text)),
+            Found::Lost => Raw::Uncomputed,
         };
         self.row.push(column, raw);
         if self.row.text_bytes() > ROW_TEXT_BYTES_MAX {
@@ -240,6 +327,11 @@ impl Rows {
     }
 
     fn finish(mut self, visit: Visit<'_>) -> Result<SheetFacts, ReadFault> {
+        while let Some(formula) = self.formulas.next() {
+            if self.add(formula, Found::Lost, visit)?.is_break() {
+                return Ok(self.facts);
+            }
+        }
         // Whether the visitor has enough does not matter after the last row.
         self.flush(visit).map(|_| self.facts)
     }

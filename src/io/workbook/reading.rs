@@ -21,8 +21,10 @@ use super::request::{ReadRequest, ReadSummary, ReadWhat, SheetHeader, WorkbookPr
 
 /// The hidden subcommand that the child is started with.
 pub const CHILD_COMMAND: &str = "read-workbook";
-/// Longest request in bytes. Linux takes no argument beyond 128 KiB.
-const REQUEST_BYTES_MAX: usize = 120 << 10;
+/// Longest request in bytes: some thousand columns whose types are known. Linux takes 2 MiB of arguments in all.
+const REQUEST_BYTES_MAX: usize = 3 << 19;
+/// Longest argument in bytes. Linux takes none beyond 128 KiB.
+const ARGUMENT_BYTES_MAX: usize = 120 << 10;
 /// How long a child may take to be gone after it closed its output.
 const EXIT_MS_MAX: u64 = 5_000;
 /// Bytes of the child's standard error that a fault carries for the operator.
@@ -137,7 +139,7 @@ impl Reader {
         let stderr = said.try_clone().map_err(|e| cannot(e.to_string()))?;
         let mut child = Command::new(exe)
             .arg(CHILD_COMMAND)
-            .arg(json)
+            .args(pieces(&json))
             .env_clear()
             .stdin(Stdio::from(workbook))
             .stdout(Stdio::piped())
@@ -228,6 +230,16 @@ fn filled(read: std::io::Result<usize>) -> std::io::Result<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// A request as arguments, none longer than [`ARGUMENT_BYTES_MAX`].
+fn pieces(json: &str) -> impl Iterator<Item = &str> {
+    let mut rest = json;
+    std::iter::from_fn(move || {
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(ARGUMENT_BYTES_MAX));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, ReadFault> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod corpus;
+mod foreign;
 mod formats;
 mod hostile;
 mod parent;

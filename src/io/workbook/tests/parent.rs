@@ -14,7 +14,10 @@ use super::*;
 /// output on descriptor 3, because the test harness writes to standard output. Run among the others it does nothing.
 #[test]
 fn child() {
-    let Ok(request) = std::env::var("DDU_TEST_REQUEST") else { return };
+    let Ok(mut request) = std::env::var("DDU_TEST_REQUEST") else { return };
+    if let Some(path) = request.strip_prefix('@') {
+        request = std::fs::read_to_string(path).unwrap();
+    }
     let out = File::options().write(true).open("/proc/self/fd/3").unwrap();
     serve(&request, out);
 }
@@ -79,6 +82,32 @@ async fn read_all(
         batches.push(batch);
     }
     Ok((batches, reading.summary().unwrap().clone()))
+}
+
+#[tokio::test]
+async fn a_request_may_know_thousands_of_columns() {
+    let folder = folder();
+    // An environment variable is as long as an argument, so the whole request goes through a file here.
+    let this = std::env::current_exe().unwrap();
+    let test = "io::workbook::tests::parent::child";
+    let kept = folder.path().join("request");
+    let exe = program(
+        &folder,
+        &format!(
+            "shift; printf %s \"$@\" > '{0}'; DDU_TEST_REQUEST='@{0}' exec '{1}' --exact {test} --nocapture 3>&1 1>/dev/null",
+            kept.display(),
+            this.display()
+        ),
+    );
+    let mut asked = request("a.xlsx");
+    asked.hints = (0..8_000).map(|i| (format!("spalte_für_größen_{i}"), StageType::Number)).collect();
+    asked.hints.insert("name".to_owned(), StageType::Text);
+    let (batches, summary) = read_all(&exe, workbook(3), &asked).await.unwrap();
+    assert_eq!((batches.len(), summary.rows), (1, 3));
+    assert!(std::fs::metadata(kept).unwrap().len() > 240_000);
+    asked.hints = (0..80_000).map(|i| (format!("spalte_für_größen_{i}"), StageType::Number)).collect();
+    let fault = read_all(&exe, workbook(3), &asked).await.err().unwrap();
+    assert!(matches!(fault, ReadFault::CannotSpawn { .. }), "{fault}");
 }
 
 async fn fault_of(exe: &Path) -> ReadFault {
