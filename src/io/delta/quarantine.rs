@@ -58,10 +58,10 @@ impl Lakehouse {
     /// Begins a change of the quarantine of a staged table with these columns of the sender's.
     ///
     /// A row that is added takes the place of one with its id. `step` names the step of the job that changes it, so
-    /// that each step of a job changes it once.
+    /// that each step of a job changes it once. A quarantine without rows takes these columns in the place of its own.
     ///
     /// # Errors
-    /// `ColumnType` where the table holds another type; `Overtaken` where a later job of this table was before.
+    /// `ColumnType` where the table holds rows with another type; `Overtaken` where a later job of this table was before.
     pub async fn change_quarantine(
         &self,
         table: &TableName,
@@ -77,7 +77,7 @@ impl Lakehouse {
             if let Some(done) = table.look(&state, &txn).await? {
                 return Ok(Begin::AlreadyDone(done));
             }
-            if leaving != Leaving::Everything {
+            if leaving != Leaving::Everything && table.count(&state).await? > 0 {
                 existing = senders_columns(&table.columns(&state)?);
             }
         }
@@ -185,16 +185,18 @@ impl QuarantineWriter {
             if let Some(done) = table.look(&state, &txn).await? {
                 return Ok(done);
             }
+            // Where no row is left, the columns of a staged table that was replaced since do not bind those of this one.
+            let is_empty = table.count(&state).await? == 0;
             let (mut actions, columns): (Vec<Action>, _) = match &leaving {
-                Leaving::Everything => {
-                    let removes = table.entries(&state).iter().map(|entry| entry.remove(true)).collect();
-                    (removes, columns.clone())
-                }
-                Leaving::Rows(ids) => {
+                Leaving::Rows(ids) if !is_empty => {
                     let existing = senders_columns(&table.columns(&state)?);
                     let fitted = fit_to_table(&table.name, columns.clone(), &existing)?;
                     let rewritten = without(&table, &state, ids, None).await?;
                     (rewritten, merged(&existing, &fitted))
+                }
+                Leaving::Rows(_) | Leaving::Everything => {
+                    let removes = table.entries(&state).iter().map(|entry| entry.remove(true)).collect();
+                    (removes, columns.clone())
                 }
             };
             let kind = match actions.is_empty() {

@@ -78,3 +78,31 @@ async fn the_quarantine_of_a_replaced_table_starts_anew() {
     change(&world, &refused(2, 1..2), none(), "record", txn(2)).await;
     assert_eq!(held(&world, None).await, refused(2, 1..2));
 }
+
+#[tokio::test]
+async fn an_empty_quarantine_takes_the_columns_of_the_table_that_was_replaced() {
+    // Rows come and all of them leave; the staged table is then replaced by one with other types under the same names.
+    let world = World::new().await;
+    change(&world, &refused(1, 0..3), Leaving::Rows(HashSet::new()), "done", txn(1)).await;
+    let all = Leaving::Rows((0..3).map(id).collect());
+    change(&world, &[], all, "done", txn(2)).await;
+    assert_eq!(world.lake.quarantine_count(&customers()).await.unwrap(), 0);
+
+    let others = vec![column("Code", StageType::Integer), column("Day", StageType::Date)];
+    let leaving = Leaving::Rows(HashSet::new());
+    let begun = world.lake.change_quarantine(&customers(), others.clone(), leaving, "done", &txn(3)).await;
+    let Begin::Open(mut writer) = begun.unwrap() else { panic!("a job that is new") };
+    let mut row = refused(3, 7..8).remove(0);
+    row.row.values = vec![Value::Integer(7), Value::Text("soon".into())];
+    writer.add(std::slice::from_ref(&row)).await.unwrap();
+    writer.commit().await.unwrap();
+
+    let another = world.another().await;
+    let mut reader = another.quarantine_rows(&customers(), None).await.unwrap();
+    assert_eq!(reader.columns(), others);
+    assert_eq!(reader.next().await.unwrap().unwrap(), [row]);
+    // With a row in it the types stand again.
+    let leaving = Leaving::Rows(HashSet::new());
+    let begun = world.lake.change_quarantine(&customers(), columns(), leaving, "done", &txn(4)).await;
+    assert!(matches!(begun.err().unwrap(), LakeError::ColumnType { .. }));
+}
