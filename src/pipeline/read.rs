@@ -149,7 +149,7 @@ impl Pipeline {
             limits: self.read_limits(),
         };
         match Reading::start(&self.reader, file, &request).await {
-            Err(fault) if fault.is_senders() => Err(Unstaged::Senders(fault.to_string())),
+            Err(fault) if fault.is_senders() => Err(told(&fault)),
             started => Ok(started.map_err(Halt::Reader)?),
         }
     }
@@ -161,7 +161,7 @@ impl Pipeline {
         }
         match reading.next().await {
             Err(ReadFault::Retyped { kinds }) => Err(Unstaged::Retyped(kinds)),
-            Err(fault) if fault.is_senders() => Err(Unstaged::Senders(fault.to_string())),
+            Err(fault) if fault.is_senders() => Err(told(&fault)),
             batch => Ok(batch.map_err(Halt::Reader)?),
         }
     }
@@ -180,6 +180,14 @@ impl Pipeline {
             memory_bytes_max: limits.reader_memory_bytes_max,
         }
     }
+}
+
+/// A fault as its sender reads it; the last words of a reader that died are the operator's.
+fn told(fault: &ReadFault) -> Unstaged {
+    if let ReadFault::Crashed { detail, said } = fault {
+        tracing::warn!(detail, said, "the reader of a workbook died");
+    }
+    Unstaged::Senders(fault.to_string())
 }
 
 /// Whether the sheet has the columns of a returned one, and nothing in its workbook says that it is one.
