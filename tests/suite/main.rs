@@ -8,13 +8,22 @@
 #[macro_use]
 mod world;
 
+mod chance;
+mod package;
+mod reader;
+
 mod commands;
 mod daemon;
 mod docs;
 mod editing;
+mod evolution;
+mod formats;
+mod fuzz;
+mod hostile;
 mod journey;
 mod reruns;
 mod returned;
+mod roundtrip;
 mod service;
 mod settings;
 mod sidecars;
