@@ -281,7 +281,7 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn every_link_leads_somewhere() {
     let mut dead = Vec::new();
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md"] {
+    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "benches/README.md", "examples/README.md"] {
         let text = document(name);
         let folder = root().join(name).parent().unwrap().to_owned();
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -373,6 +373,34 @@ fn every_test_and_every_file_that_the_map_names_exists() {
             assert!(there, "no file `{word}`");
         }
     }
+}
+
+/// The name of the test of a rule: the words of its row's first cell.
+fn test_of_rule(cell: &str) -> String {
+    let words = cell.to_lowercase();
+    let words: Vec<&str> =
+        words.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    format!("rule_{}", words.join("_"))
+}
+
+#[test]
+fn every_rule_about_workbooks_has_a_test_of_its_name_and_every_such_test_its_rule() {
+    let readme = document("README.md");
+    let section = readme.split("\n## What a workbook may look like\n").nth(1).unwrap();
+    let rows = table_rows(section.split("\n## ").next().unwrap());
+    let rules: BTreeSet<String> =
+        rows.iter().filter(|row| row[0] != "what").map(|row| test_of_rule(row[0])).collect();
+    assert!(rules.len() > 10, "the table of rules is not found");
+    let mut tests = BTreeSet::new();
+    for path in ["src", "tests"].iter().flat_map(|folder| rust_files(folder)) {
+        let source = fs::read_to_string(root().join(&path)).unwrap();
+        let named = source.split("\nfn rule_").skip(1).map(|rest| rest.split('(').next().unwrap());
+        tests.extend(named.map(|name| format!("rule_{name}")));
+    }
+    let untested: Vec<&String> = rules.difference(&tests).collect();
+    assert!(untested.is_empty(), "rules of the README without a test: {untested:#?}");
+    let unwritten: Vec<&String> = tests.difference(&rules).collect();
+    assert!(unwritten.is_empty(), "tests of rules that the README does not have: {unwritten:#?}");
 }
 
 #[test]

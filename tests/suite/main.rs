@@ -24,6 +24,7 @@ mod journey;
 mod reruns;
 mod returned;
 mod roundtrip;
+mod rules;
 mod service;
 mod settings;
 mod sidecars;

@@ -8,6 +8,7 @@ mod formats;
 mod hostile;
 mod parent;
 mod returned;
+mod rules;
 mod tables;
 
 use std::collections::BTreeMap;
