@@ -346,6 +346,28 @@ fn an_open_document_that_repeats_itself_over_the_grid_costs_only_itself() {
 }
 
 #[test]
+fn a_part_that_is_packed_in_an_unknown_way_is_the_senders_to_mend() {
+    // The method of the sheet's part is patched in both of the zip's lists. Told to the operator, the job would rest for ever.
+    for method in [12_u16, 93, 147, 7_432] {
+        let mut book = rows("<row r=\"2\"><c><v>1</v></c></row>");
+        let name = b"xl/worksheets/sheet1.xml";
+        let (mut patched, places) = (0, book.len() - name.len());
+        for at in 0..places {
+            let place = match &book[at..at + name.len()] == name {
+                true if at >= 46 && &book[at - 46..at - 42] == b"PK\x01\x02" => at - 36,
+                true if at >= 30 && &book[at - 30..at - 26] == b"PK\x03\x04" => at - 22,
+                _ => continue,
+            };
+            book[place..place + 2].copy_from_slice(&method.to_le_bytes());
+            patched += 1;
+        }
+        assert_eq!(patched, 2);
+        let told = refused("method.xlsx", &book);
+        assert!(told.contains("the workbook is damaged") && told.contains("ompression"), "{told}");
+    }
+}
+
+#[test]
 fn a_workbook_that_kills_its_reader_goes_back_with_a_sentence_and_the_next_one_has_its_turn() {
     // One cell of 700 MiB in a format that calamine reads whole, with the limits that would refuse it raised as far as
     // an operator can raise them: the child's address space ends before the text does.

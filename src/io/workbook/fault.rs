@@ -170,8 +170,10 @@ impl From<std::io::Error> for ReadFault {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             std::io::ErrorKind::UnexpectedEof => ReadFault::Truncated { detail: error.to_string() },
+            // Unsupported is what the container's library says of a part that is packed in a way it does not know.
             std::io::ErrorKind::InvalidData
             | std::io::ErrorKind::InvalidInput
+            | std::io::ErrorKind::Unsupported
             | std::io::ErrorKind::Other => ReadFault::damaged(error.to_string()),
             _ => ReadFault::Disk { detail: error.to_string() },
         }
