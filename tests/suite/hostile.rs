@@ -368,6 +368,24 @@ fn a_part_that_is_packed_in_an_unknown_way_is_the_senders_to_mend() {
 }
 
 #[test]
+fn an_open_document_whose_table_never_ends_is_refused_at_once() {
+    // calamine would look for its end until the child's processor time is used up.
+    let head = "<office:document-content><office:body><office:spreadsheet><table:table table:name=\"T\"><table:table-row>\
+                <table:table-cell office:value-type=\"string\"><text:p>Name</text:p></table:table-cell></table:table-row>";
+    for (tail, sentence) in [("", "ends in the middle"), ("</office:document-content>", "no well-formed XML")]
+    {
+        let manifest = "<manifest:manifest><manifest:file-entry manifest:full-path=\"content.xml\"/></manifest:manifest>";
+        let book = packed(&[
+            ("mimetype", "application/vnd.oasis.opendocument.spreadsheet"),
+            ("content.xml", &format!("{head}{tail}")),
+            ("META-INF/manifest.xml", manifest),
+        ]);
+        let told = refused("endless.ods", &book);
+        assert!(told.contains(sentence), "{told}");
+    }
+}
+
+#[test]
 fn a_workbook_that_kills_its_reader_goes_back_with_a_sentence_and_the_next_one_has_its_turn() {
     // One cell of 700 MiB in a format that calamine reads whole, with the limits that would refuse it raised as far as
     // an operator can raise them: the child's address space ends before the text does.

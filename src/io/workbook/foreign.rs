@@ -5,13 +5,16 @@
 //! looked at beside the values, since a formula without a value is an error or was never computed.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::ops::ControlFlow;
 
 use calamine::{
     CellErrorType, Data, DataRef, ExcelDateTime, Ods, OdsError, Range, Reader, Sheet, SheetType,
     SheetVisible, Xls, XlsError, Xlsb, XlsbError,
 };
+
+use quick_xml::events::Event;
+use zip::ZipArchive;
 
 use super::fault::ReadFault;
 use super::request::{ReadLimits, SheetInfo, WorkbookFormat};
@@ -20,6 +23,11 @@ use super::source::{ROW_TEXT_BYTES_MAX, SheetFacts};
 use super::strings::Strings;
 use super::xlsx::{broken_zip, check_length};
 use crate::domain::cell::{SHEET_COLUMNS_MAX, SHEET_ROWS_MAX};
+
+/// The part of an OpenDocument that holds its tables.
+const CONTENT: &str = "content.xml";
+/// Bytes of an OpenDocument's list of parts that are looked at for a password.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
 /// An open workbook of a format that calamine reads.
 pub(super) struct Foreign {
@@ -73,6 +81,7 @@ impl Foreign {
                 (Opened::Whole { book: Whole::Xls(book), last: None }, from_1904)
             }
             _ => {
+                check_content(file.get_ref())?;
                 let book = Ods::new(file).map_err(ods_fault)?;
                 (Opened::Whole { book: Whole::Ods(book), last: None }, false)
             }
@@ -180,6 +189,39 @@ fn xlsb_formulas(book: &mut Xlsb<BufReader<File>>, sheet: &str) -> Result<(Vec<P
             Err(XlsbError::Io(error)) => return Err(error.into()),
             // A formula that calamine cannot take apart; where the next one stands is not known then.
             Err(_) => return Ok((formulas, false)),
+        }
+    }
+}
+
+/// Reads the content of an OpenDocument once, for its elements to be closed in their order down to the last one.
+///
+/// calamine 0.38 looks for the end of a table for ever where there is none (fuzz.rs, seed 12, case 3490).
+fn check_content(file: &File) -> Result<(), ReadFault> {
+    let mut zip = ZipArchive::new(BufReader::new(file.try_clone()?)).map_err(broken_zip)?;
+    let mut manifest = Vec::new();
+    if let Ok(part) = zip.by_name("META-INF/manifest.xml") {
+        part.take(MANIFEST_BYTES_MAX).read_to_end(&mut manifest)?;
+    }
+    if String::from_utf8_lossy(&manifest).contains("encryption-data") {
+        return Err(ReadFault::Protected);
+    }
+    // Where it is missing calamine says so.
+    let Ok(part) = zip.by_name(CONTENT) else { return Ok(()) };
+    let mut reader = quick_xml::Reader::from_reader(BufReader::new(part));
+    let (mut buffer, mut open) = (Vec::new(), 0_u64);
+    loop {
+        buffer.clear();
+        match reader.read_event_into(&mut buffer) {
+            Ok(Event::Start(_)) => open += 1,
+            Ok(Event::End(_)) => open = open.saturating_sub(1),
+            Ok(Event::Eof) if open == 0 => return Ok(()),
+            Ok(Event::Eof) => {
+                return Err(ReadFault::Truncated { detail: format!("`{CONTENT}` ends in the middle") });
+            }
+            Ok(_) => {}
+            Err(error) => {
+                return Err(ReadFault::damaged(format!("`{CONTENT}` is no well-formed XML ({error})")));
+            }
         }
     }
 }
