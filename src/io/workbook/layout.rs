@@ -8,6 +8,7 @@ use super::mark::ReturnedPart;
 use super::row::Row;
 use super::seen::{Seen, see};
 use super::source::Source;
+use super::tables::{Bounds, ExcelTable, Tables};
 use crate::domain::cell::column_letters;
 use crate::domain::table::column_identifier;
 
@@ -28,8 +29,22 @@ pub(super) struct Layout {
     pub id_column: Option<u32>,
     /// Columns that DDU added to a workbook that it gave back.
     pub own_columns: Vec<u32>,
+    /// Where the data end, for an Excel table; else they go on to the last cell of the sheet.
+    pub bounds: Option<Bounds>,
     /// What was decided, one sentence each.
     pub notes: Vec<String>,
+}
+
+impl Layout {
+    /// Whether a row below the header can hold data.
+    pub fn holds_row(&self, number: u32) -> bool {
+        self.bounds.as_ref().is_none_or(|bounds| number <= bounds.last_row)
+    }
+
+    /// Whether a column can hold data.
+    pub fn holds_column(&self, column: u32) -> bool {
+        self.bounds.as_ref().is_none_or(|bounds| bounds.columns.contains(&column))
+    }
 }
 
 /// A row near the top of the sheet.
@@ -42,9 +57,7 @@ struct Top {
 /// Finds the header of a sheet.
 ///
 /// In a workbook that DDU gave back it is the row with the id column, wherever people have moved it. Else it is
-/// `given`, or the first row with at least two texts that is at least half as wide as the widest of the first
-/// fifty rows, so that titles above the table are passed over; failing that the first row of that width (a header
-/// may be numbers: years), and in a sheet of one column the first row.
+/// `given`; else that of the sheet's Excel table; else the one that looks like it, see [`likely_header`].
 ///
 /// # Errors
 /// When there is no such row.
@@ -55,8 +68,16 @@ pub(super) fn find(
     given: Option<u32>,
     part: Option<&ReturnedPart>,
 ) -> Result<Layout, ReadFault> {
-    let tops = tops(source, sheet, given.filter(|_| part.is_none()))?;
     let mut notes = Vec::new();
+    if part.is_none() {
+        let mut tables = source.tables(sheet)?;
+        notes.append(&mut tables.faults);
+        if let Some(table) = tables.chosen(given) {
+            return of_table(source, sheet, &tables, table, notes);
+        }
+    }
+    let given = given.filter(|_| part.is_none());
+    let (tops, above) = tops(source, sheet, given)?;
     if let Some(part) = part {
         let holds_id = |top: &&Top| top.cells.iter().any(|(_, text, _)| same(text, &part.id_header));
         if let Some(top) = tops.iter().find(holds_id) {
@@ -68,7 +89,7 @@ pub(super) fn find(
         ));
     }
     let no_header = |detail: String| ReadFault::NoHeader { sheet: sheet_name.to_owned(), detail };
-    let header = match given.filter(|_| part.is_none()) {
+    let header = match given {
         Some(number) => tops
             .iter()
             .find(|top| top.number == number)
@@ -80,6 +101,7 @@ pub(super) fn find(
         headers: header.cells.iter().map(|(column, text, _)| (*column, text.clone())).collect(),
         id_column: None,
         own_columns: Vec::new(),
+        bounds: None,
         notes,
     };
     if let Some(part) = part {
@@ -89,7 +111,7 @@ pub(super) fn find(
         return Err(no_header(format!("row {} names no column", header.number)));
     }
     if header.number > 1 {
-        let above = tops.iter().filter(|top| top.number < header.number).count();
+        let above = above + tops.iter().filter(|top| top.number < header.number).count() as u64;
         layout.notes.push(match above {
             0 => format!("header found in row {}", header.number),
             1 => format!("header found in row {}; 1 row above it was left out", header.number),
@@ -99,11 +121,52 @@ pub(super) fn find(
     Ok(layout)
 }
 
-/// The rows that the header is looked for in; up to a given row, only that one and none behind it.
-fn tops(source: &mut Source, sheet: usize, given: Option<u32>) -> Result<Vec<Top>, ReadFault> {
+/// The layout of an Excel table. Where the sheet has no cell for a header, the table's own name of the column stands in.
+fn of_table(
+    source: &mut Source,
+    sheet: usize,
+    tables: &Tables,
+    table: &ExcelTable,
+    mut notes: Vec<String>,
+) -> Result<Layout, ReadFault> {
+    let (mut cells, above) = match table.header_rows {
+        0 => (Vec::new(), rows_above(source, sheet, table.area.top)?),
+        more => {
+            let (mut tops, above) = tops(source, sheet, Some(table.header_row()))?;
+            // Rows of a header of several lines stand above the last of them.
+            let above = above.saturating_sub(u64::from(more - 1));
+            (tops.pop().map(|top| top.cells).unwrap_or_default(), above)
+        }
+    };
+    let bounds = table.bounds();
+    cells.retain(|(column, _, _)| bounds.columns.contains(column));
+    let mut texts: HashMap<u32, String> = cells.into_iter().map(|(column, text, _)| (column, text)).collect();
+    let header = |column| {
+        let text = texts.remove(&column).or_else(|| table.column_name(column).map(str::to_owned));
+        text.map(|text| (column, text))
+    };
+    let headers = bounds.columns.clone().filter_map(header).collect();
+    notes.extend(tables.notes(table, above));
+    Ok(Layout {
+        header_row: table.header_row(),
+        headers,
+        id_column: None,
+        own_columns: Vec::new(),
+        bounds: Some(bounds),
+        notes,
+    })
+}
+
+/// The rows that the header is looked for in. With a given row only that one, and how many with something in them were
+/// met above it.
+fn tops(source: &mut Source, sheet: usize, given: Option<u32>) -> Result<(Vec<Top>, u64), ReadFault> {
     let mut tops = Vec::new();
+    let mut above = 0;
     source.each_row(sheet, &mut |row: Row<'_>| {
-        if given.is_some_and(|number| row.number != number) {
+        if let Some(number) = given
+            && row.number != number
+        {
+            above += u64::from(row.number < number && !row.is_blank());
             // Rows may stand in any order, so one behind the given row does not mean that it is not to come.
             return Ok(ControlFlow::Continue(()));
         }
@@ -123,9 +186,28 @@ fn tops(source: &mut Source, sheet: usize, given: Option<u32>) -> Result<Vec<Top
         let enough = tops.len() == HEADER_WITHIN_ROWS || (given.is_some() && !tops.is_empty());
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    Ok(tops)
+    Ok((tops, above))
 }
 
+/// Rows with something in them that the file has before the first one at or below `row`.
+fn rows_above(source: &mut Source, sheet: usize, row: u32) -> Result<u64, ReadFault> {
+    let mut above = 0;
+    source.each_row(sheet, &mut |found: Row<'_>| {
+        if found.number >= row {
+            return Ok(ControlFlow::Break(()));
+        }
+        above += u64::from(!found.is_blank());
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(above)
+}
+
+/// The row that looks like a header: titles above a table are narrower than it is.
+///
+/// It is the first row with at least two texts that is at least half as wide as the widest of the first fifty rows.
+/// A row above it that is as wide as it or wider, and has three cells or more, goes before: a header may be numbers
+/// (years) above data of texts. Where no row has enough texts, the first of that width, and in a sheet of one column
+/// the first row.
 fn likely_header(tops: &[Top]) -> Option<&Top> {
     let width = tops.iter().map(|top| top.cells.len()).max()?;
     if width == 1 {
@@ -133,8 +215,15 @@ fn likely_header(tops: &[Top]) -> Option<&Top> {
     }
     let wide = |cells: usize| cells >= 2 && cells * 2 >= width;
     let texts = |top: &Top| top.cells.iter().filter(|(_, _, is_text)| *is_text).count();
+    let by_width = tops.iter().find(|top| wide(top.cells.len()));
     let by_texts = tops.iter().find(|top| wide(texts(top)));
-    by_texts.or_else(|| tops.iter().find(|top| wide(top.cells.len()))).or_else(|| tops.first())
+    match (by_width, by_texts) {
+        (Some(wide), Some(texts)) if wide.cells.len() < 3 || wide.cells.len() < texts.cells.len() => {
+            Some(texts)
+        }
+        (Some(wide), _) => Some(wide),
+        (None, _) => tops.first(),
+    }
 }
 
 fn returned_layout(top: &Top, part: &ReturnedPart) -> Layout {
@@ -146,7 +235,7 @@ fn returned_layout(top: &Top, part: &ReturnedPart) -> Layout {
     if top.number != part.header_row {
         notes.push(format!("header found in row {}", top.number));
     }
-    Layout { header_row: top.number, headers, id_column, own_columns, notes }
+    Layout { header_row: top.number, headers, id_column, own_columns, bounds: None, notes }
 }
 
 /// Takes out the columns that DDU added: they stand in front, so of two with the same header the first is ours.

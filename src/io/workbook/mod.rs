@@ -11,10 +11,11 @@
 //! | what | rule |
 //! |---|---|
 //! | sheet | the first visible one, unless named; hidden ones are left alone |
+//! | Excel table | goes before a header that is looked for; its totals row is no data, what stands around it is left out and counted |
 //! | header | the first row with two texts that is at least half as wide as the widest of the first fifty; rows above it are left out |
 //! | column type | as hinted, else the narrowest that holds every cell of the column, not only of its first rows |
 //! | blank rows | skipped and counted; blank columns without a header are dropped, those with something in them are columns |
-//! | hidden rows | read like any other, and counted |
+//! | hidden rows and columns | read like any other, and counted |
 //! | merged areas | the value counts for the first cell, the others are blank |
 //! | errors, formulas without a result, whole numbers of more than 15 digits | rescued as unreadable, with the reason |
 //! | dates | numbers with a date format, ISO cells; of both date systems; 1900-02-29 is no day |
@@ -40,6 +41,7 @@ mod sniff;
 mod source;
 mod strings;
 mod table;
+mod tables;
 mod xlsx;
 
 #[cfg(test)]

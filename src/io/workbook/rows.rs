@@ -20,6 +20,7 @@ use super::seen::{Seen, see};
 use super::sheet::pipe;
 use super::source::SheetFacts;
 use super::table::Table;
+use super::tables::{Bounds, Outside};
 use crate::domain::value::Value;
 
 /// Rows in a batch at most.
@@ -38,6 +39,8 @@ enum Role {
     Own,
     /// None that anything was known of before.
     Unknown,
+    /// Outside of the Excel table that is read: its cells are left out.
+    Outside,
 }
 
 /// Rows on their way out.
@@ -45,6 +48,8 @@ pub(super) struct Rows {
     table: Table,
     roles: Vec<Role>,
     header_row: u32,
+    bounds: Option<Bounds>,
+    outside: Outside,
     rows_max: u64,
     zone: Zone,
     schema: Arc<Schema>,
@@ -135,6 +140,8 @@ impl Rows {
             table,
             roles,
             header_row: layout.header_row,
+            bounds: layout.bounds.clone(),
+            outside: Outside::default(),
             rows_max: limits.rows_max,
             zone,
             schema,
@@ -157,7 +164,15 @@ impl Rows {
 
     /// Takes the next row; those up to the header and those without anything are passed over.
     pub fn take(&mut self, row: &Row<'_>) -> Result<(), ReadFault> {
-        if row.number <= self.header_row || self.is_void(row) {
+        if row.number <= self.header_row {
+            return Ok(());
+        }
+        if let Some(bounds) = &self.bounds
+            && !self.outside.passes(bounds, row)
+        {
+            return Ok(());
+        }
+        if self.is_void(row) {
             return Ok(());
         }
         if !self.seen_rows.insert(row.number) {
@@ -185,7 +200,7 @@ impl Rows {
                         rescued.push((index, value));
                     }
                 }
-                Role::Column(_) | Role::Own | Role::Unknown => {}
+                Role::Column(_) | Role::Own | Role::Unknown | Role::Outside => {}
             }
         }
         if self.astray {
@@ -207,13 +222,16 @@ impl Rows {
     }
 
     fn role(&self, column: u32) -> Role {
-        self.roles.get(column as usize).copied().unwrap_or(Role::Unknown)
+        match &self.bounds {
+            Some(bounds) if !bounds.columns.contains(&column) => Role::Outside,
+            _ => self.roles.get(column as usize).copied().unwrap_or(Role::Unknown),
+        }
     }
 
     /// Notes what a column of the sheet holds, and whether it still is what it was thought to be.
     fn hold_against(&mut self, column: u32, role: Role, seen: &Seen<'_>) {
         let column = column as usize;
-        if matches!(role, Role::Own | Role::Id) {
+        if matches!(role, Role::Own | Role::Id | Role::Outside) {
             return;
         }
         if self.profiles.len() <= column {
@@ -230,9 +248,10 @@ impl Rows {
         }
     }
 
-    /// Whether a row holds nothing of the sender's. In a returned workbook DDU's own cells do not make a row.
+    /// Whether a row holds nothing of the sender's. In a returned workbook DDU's own cells do not make a row, and
+    /// beside an Excel table none does.
     fn is_void(&self, row: &Row<'_>) -> bool {
-        let own = |column| matches!(self.role(column), Role::Own | Role::Id);
+        let own = |column| matches!(self.role(column), Role::Own | Role::Id | Role::Outside);
         row.is_blank() || row.cells.iter().all(|cell| own(cell.column) || see(row, cell) == Seen::Blank)
     }
 
@@ -302,9 +321,12 @@ impl Rows {
             1 => Some(format!("1 {one}")),
             more => Some(format!("{more} {many}")),
         };
+        let is_hidden = |place: &&u32| facts.hidden_columns.iter().any(|hidden| hidden.contains(*place));
+        let hidden_columns = self.table.places.iter().filter(is_hidden).count() as u64;
         let counted = [
             note(blank, "blank row skipped", "blank rows skipped"),
             note(self.hidden, "hidden row was read as well", "hidden rows were read as well"),
+            note(hidden_columns, "hidden column was read as well", "hidden columns were read as well"),
             note(
                 facts.merged,
                 "merged area: its value counts for its first cell only",
@@ -328,6 +350,7 @@ impl Rows {
         ];
         let mut summary = self.summary;
         summary.notes.extend(counted.into_iter().flatten());
+        summary.notes.extend(self.outside.notes());
         summary.notes.extend(self.zone.notes());
         summary.notes.extend(facts.notes.iter().cloned());
         Ok(summary)

@@ -1,7 +1,7 @@
 //! An open workbook of any format: its sheets, and the rows of one.
 
 use std::fs::File;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 
 use super::delimited::Delimited;
 use super::fault::ReadFault;
@@ -9,6 +9,7 @@ use super::foreign::Foreign;
 use super::request::{ReadLimits, SheetInfo, WorkbookFormat};
 use super::row::Row;
 use super::sniff::Sniffed;
+use super::tables::Tables;
 use super::xlsx::Book;
 
 /// Bytes of text that one row may hold; it bounds a record batch, which never holds less than a row.
@@ -21,6 +22,8 @@ pub(super) struct SheetFacts {
     pub repeated_cells: u64,
     /// Merged areas.
     pub merged: u64,
+    /// Column indices that people do not see; ranges of one file may overlap.
+    pub hidden_columns: Vec<RangeInclusive<u32>>,
     /// What the sender may want to know, one sentence each.
     pub notes: Vec<String>,
 }
@@ -65,6 +68,17 @@ impl Source {
             Source::Own(book) => book.sheets().cloned().collect(),
             Source::Foreign(book) => book.sheets(),
             Source::Text(text) => vec![text.sheet()],
+        }
+    }
+
+    /// The Excel tables of a sheet. Only xlsx and xlsm tell them.
+    ///
+    /// # Errors
+    /// When the container cannot be read.
+    pub fn tables(&mut self, sheet: usize) -> Result<Tables, ReadFault> {
+        match self {
+            Source::Own(book) => book.tables(sheet),
+            Source::Foreign(_) | Source::Text(_) => Ok(Tables::default()),
         }
     }
 

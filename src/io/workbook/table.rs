@@ -76,8 +76,8 @@ fn sample(source: &mut Source, sheet: usize, layout: &Layout) -> Result<HashMap<
     let mut profiles: HashMap<u32, Profile> = HashMap::new();
     let mut rows = 0;
     source.each_row(sheet, &mut |row| {
-        if row.number > layout.header_row {
-            for cell in row.cells {
+        if row.number > layout.header_row && layout.holds_row(row.number) {
+            for cell in row.cells.iter().filter(|cell| layout.holds_column(cell.column)) {
                 profiles.entry(cell.column).or_default().add(&see(&row, cell));
             }
             rows += 1;

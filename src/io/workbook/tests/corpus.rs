@@ -27,7 +27,7 @@ const REVIEWED: &str = include_str!("corpus.tsv");
 const COLUMNS: &str = "file\toutcome\tdetail\tcells\totherwise\twhy";
 
 /// The corpus beside the project, if it is there.
-fn corpus() -> Option<PathBuf> {
+pub(super) fn corpus() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     if folder.is_dir() {
         return Some(folder);

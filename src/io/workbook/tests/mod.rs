@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod corpus;
+mod excel_tables;
 mod foreign;
 mod formats;
 mod hostile;

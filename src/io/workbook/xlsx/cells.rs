@@ -1,7 +1,7 @@
 //! The cells of a worksheet part, row by row.
 
 use std::io::Read;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 
 use super::quick::{self, Quick};
 use super::scan::{Scanner, Tag, Token, cut_off, utf8};
@@ -68,6 +68,9 @@ pub(super) fn each_row<R: Read>(
                 }
                 b"sheetData" if tag.empty => complete = true,
                 b"mergeCell" => cells.facts.merged += 1,
+                b"col" if cells.facts.hidden_columns.len() < SHEET_COLUMNS_MAX as usize => {
+                    cells.facts.hidden_columns.extend(hidden_columns(tag));
+                }
                 _ => {}
             },
             Token::Close(b"row") => cells.next_row += 1,
@@ -335,8 +338,24 @@ fn place_of(reference: &[u8]) -> Result<(u32, u32), ReadFault> {
     cell_place(reference).ok_or_else(|| off_grid(reference))
 }
 
+/// The column indices that a `<col>` hides, if it does.
+fn hidden_columns(tag: Tag<'_>) -> Option<RangeInclusive<u32>> {
+    let (mut first, mut last, mut hidden) = (None, None, false);
+    for (name, value) in tag.attributes() {
+        let index = || std::str::from_utf8(value).ok()?.parse::<u32>().ok()?.checked_sub(1);
+        match name {
+            b"min" => first = index(),
+            b"max" => last = index(),
+            b"hidden" => hidden = matches!(value, b"1" | b"true"),
+            _ => {}
+        }
+    }
+    let (first, last) = (first?, last?);
+    (hidden && first <= last).then(|| first..=last.min(SHEET_COLUMNS_MAX - 1))
+}
+
 /// Row number and column index of a reference such as `B7`; `None` where the grid has no such place.
-fn cell_place(reference: &[u8]) -> Option<(u32, u32)> {
+pub(super) fn cell_place(reference: &[u8]) -> Option<(u32, u32)> {
     let letters = reference.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     if letters == 0 || letters > 3 {
         return None;

@@ -10,6 +10,7 @@ mod package;
 mod quick;
 mod scan;
 mod styles;
+mod tables;
 mod text;
 mod unpack;
 mod xml;

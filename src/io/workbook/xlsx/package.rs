@@ -12,15 +12,18 @@ use super::scan::Scanner;
 use super::styles::{Shape, read_styles};
 use super::text::read_strings;
 use super::unpack::unpacked;
-use super::{cells, xml};
+use super::{cells, tables, xml};
 use crate::io::workbook::fault::ReadFault;
 use crate::io::workbook::request::{ReadLimits, SheetInfo};
 use crate::io::workbook::row::Row;
 use crate::io::workbook::source::SheetFacts;
 use crate::io::workbook::strings::Strings;
+use crate::io::workbook::tables::Tables;
 
 /// Sheets that a workbook may list. Excel is bound by memory only; a thousand is beyond what people make.
 const SHEETS_MAX: usize = 1_000;
+/// Excel tables of one sheet that are looked at; the largest of 300 real workbooks has 129.
+const TABLES_MAX: usize = 1_000;
 
 /// An open xlsx workbook.
 pub(in crate::io::workbook) struct Book {
@@ -101,6 +104,34 @@ impl Book {
         unpacked(&mut self.zip, index, |source| {
             cells::each_row(&mut Scanner::new(&part, source), context, visit)
         })
+    }
+
+    /// The Excel tables of a sheet. One whose description is damaged is not used, as Excel drops it too; its cells are
+    /// read like any other.
+    ///
+    /// # Errors
+    /// When the list of the sheet's parts is damaged.
+    pub fn tables(&mut self, sheet: usize) -> Result<Tables, ReadFault> {
+        let part = self.sheets[sheet].1.clone();
+        let mut found = Tables::default();
+        for relation in self.relations(&part)?.into_iter().filter(|relation| relation.kind == "table") {
+            if found.tables.len() + found.faults.len() == TABLES_MAX {
+                found.faults.push(format!("only {TABLES_MAX} Excel tables of the sheet were looked at"));
+                break;
+            }
+            let part = relation.target;
+            let read = open_part(&mut self.zip, &self.parts, &part)
+                .and_then(|opened| tables::read_table(&part, &mut xml::reader(BufReader::new(opened))));
+            match read {
+                Ok(Ok(table)) => found.tables.push(table),
+                Ok(Err(why)) => found.faults.push(why),
+                Err(fault @ ReadFault::Disk { .. }) => return Err(fault),
+                Err(_) => {
+                    found.faults.push(format!("an Excel table was not used: its part `{part}` is damaged"));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn load(&mut self) -> Result<(Strings, Vec<Shape>), ReadFault> {

@@ -1,0 +1,231 @@
+//! Excel tables (ListObjects): which one of a sheet is read, and which cells belong to it.
+
+use std::ops::RangeInclusive;
+
+use super::row::Row;
+use super::seen::{Seen, see};
+use crate::domain::cell::column_letters;
+
+/// Names of tables that a sentence lists.
+const LISTED_TABLES_MAX: usize = 10;
+
+/// A rectangle of cells: row numbers from 1, column indices from 0, ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Area {
+    /// Its first row.
+    pub top: u32,
+    /// Its first column.
+    pub left: u32,
+    /// Its last row.
+    pub bottom: u32,
+    /// Its last column.
+    pub right: u32,
+}
+
+/// An Excel table as its workbook describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ExcelTable {
+    /// Its name, as formulas have it.
+    pub name: String,
+    /// The cells that it covers, header and totals row included.
+    pub area: Area,
+    /// Rows of its header: 1, or 0 where people have switched the header off.
+    pub header_rows: u32,
+    /// Rows of totals at its end: 0 or 1.
+    pub totals_rows: u32,
+    /// The names of its columns, from left to right; fewer where the file does not tell.
+    pub columns: Vec<String>,
+}
+
+impl ExcelTable {
+    /// The row above its first row of data; 0 where the data begin in the sheet's first row.
+    pub fn header_row(&self) -> u32 {
+        self.area.top + self.header_rows - 1
+    }
+
+    /// The last row that can hold data.
+    pub fn last_row(&self) -> u32 {
+        self.area.bottom - self.totals_rows
+    }
+
+    /// What its file calls the column at this index of the sheet.
+    pub fn column_name(&self, column: u32) -> Option<&str> {
+        let at = column.checked_sub(self.area.left)?;
+        self.columns.get(at as usize).map(|name| name.trim()).filter(|name| !name.is_empty())
+    }
+
+    /// The part of the sheet that holds its data.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { last_row: self.last_row(), end: self.area.bottom, columns: self.area.left..=self.area.right }
+    }
+
+    fn cells(&self) -> u64 {
+        let Area { top, left, bottom, right } = self.area;
+        u64::from(bottom - top + 1) * u64::from(right - left + 1)
+    }
+
+    fn place(&self) -> String {
+        let Area { top, left, bottom, right } = self.area;
+        format!("{}{top}:{}{bottom}", column_letters(left), column_letters(right))
+    }
+}
+
+/// The tables of one sheet.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Tables {
+    /// Those that can be used.
+    pub tables: Vec<ExcelTable>,
+    /// Why others cannot, one sentence each.
+    pub faults: Vec<String>,
+}
+
+impl Tables {
+    /// The table to read: the one with the most cells, of equal ones the topmost, then the leftmost.
+    ///
+    /// A header row that the sender names chooses among the tables whose header stands there; where none does, the
+    /// sender knows better than the tables, and there is none to read.
+    pub fn chosen(&self, header_row: Option<u32>) -> Option<&ExcelTable> {
+        let named = |table: &&ExcelTable| {
+            header_row.is_none_or(|row| table.header_rows > 0 && table.header_row() == row)
+        };
+        let order = |table: &&ExcelTable| {
+            (std::cmp::Reverse(table.cells()), table.area.top, table.area.left, table.name.clone())
+        };
+        self.tables.iter().filter(named).min_by_key(order)
+    }
+
+    /// What was decided, in sentences; `above` rows with something in them stand above the table.
+    pub fn notes(&self, chosen: &ExcelTable, above: u64) -> Vec<String> {
+        let (name, place) = (&chosen.name, chosen.place());
+        let header = match chosen.header_rows {
+            0 => "it has no header row, so its columns are called as Excel calls them".to_owned(),
+            _ => format!("header found in row {}", chosen.header_row()),
+        };
+        let mut notes = vec![format!("Excel table `{name}` in {place} was read; {header}")];
+        match above {
+            0 => {}
+            1 => notes.push("1 row above the table was left out".to_owned()),
+            more => notes.push(format!("{more} rows above the table were left out")),
+        }
+        if chosen.totals_rows > 0 {
+            notes.push(format!("row {} holds the table's totals and is no data", chosen.area.bottom));
+        }
+        let others: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|table| *table != chosen)
+            .map(|table| format!("`{}` in {}", table.name, table.place()))
+            .collect();
+        let mut listed = others[..others.len().min(LISTED_TABLES_MAX)].join(", ");
+        if others.len() > LISTED_TABLES_MAX {
+            listed.push_str(&format!(" and {} more", others.len() - LISTED_TABLES_MAX));
+        }
+        match others.len() {
+            0 => {}
+            1 => notes.push(format!(
+                "1 other Excel table of the sheet was left out: {listed}; `header_row` in the sidecar chooses another"
+            )),
+            more => notes.push(format!(
+                "{more} other Excel tables of the sheet were left out: {listed}; `header_row` in the sidecar chooses \
+                 another"
+            )),
+        }
+        notes
+    }
+}
+
+/// Where the data of a table end; what stands outside is not part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// The last row of data.
+    pub last_row: u32,
+    /// The last row of the table; those between are its totals.
+    pub end: u32,
+    /// Its columns.
+    pub columns: RangeInclusive<u32>,
+}
+
+/// Counts what stands below and beside a table.
+#[derive(Debug, Default)]
+pub(super) struct Outside {
+    rows_below: u64,
+    first_below: Option<u32>,
+    cells_beside: u64,
+    columns_beside: Option<(u32, u32)>,
+}
+
+impl Outside {
+    /// Whether a row below the header may belong to the table; counts the cells of it that do not.
+    pub fn passes(&mut self, bounds: &Bounds, row: &Row<'_>) -> bool {
+        if row.number > bounds.last_row {
+            if row.number > bounds.end && !row.is_blank() {
+                self.rows_below += 1;
+                self.first_below = Some(self.first_below.map_or(row.number, |first| first.min(row.number)));
+            }
+            return false;
+        }
+        for cell in row.cells {
+            if !bounds.columns.contains(&cell.column) && !is_blank(&see(row, cell)) {
+                self.cells_beside += 1;
+                let (left, right) = self.columns_beside.unwrap_or((cell.column, cell.column));
+                self.columns_beside = Some((left.min(cell.column), right.max(cell.column)));
+            }
+        }
+        true
+    }
+
+    /// What was left out, in sentences.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        match (self.rows_below, self.first_below) {
+            (1, Some(row)) => notes.push(format!("1 row below the table was left out: row {row}")),
+            (more, Some(row)) => {
+                notes.push(format!("{more} rows below the table were left out, the first is row {row}"));
+            }
+            _ => {}
+        }
+        if let Some((left, right)) = self.columns_beside {
+            let columns = match left == right {
+                true => format!("column {}", column_letters(left)),
+                false => format!("columns {} to {}", column_letters(left), column_letters(right)),
+            };
+            notes.push(match self.cells_beside {
+                1 => format!("1 cell beside the table was left out, in {columns}"),
+                more => format!("{more} cells beside the table were left out, in {columns}"),
+            });
+        }
+        notes
+    }
+}
+
+fn is_blank(seen: &Seen<'_>) -> bool {
+    match seen {
+        Seen::Blank => true,
+        Seen::Text(text) => text.chars().all(char::is_whitespace),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, (top, left, bottom, right): (u32, u32, u32, u32)) -> ExcelTable {
+        let area = Area { top, left, bottom, right };
+        ExcelTable { name: name.into(), area, header_rows: 1, totals_rows: 0, columns: Vec::new() }
+    }
+
+    #[test]
+    fn the_largest_table_is_chosen_and_of_equal_ones_the_topmost_then_the_leftmost() {
+        let tables = |all: &[ExcelTable]| Tables { tables: all.to_vec(), faults: Vec::new() };
+        let (small, large) = (table("Lists", (1, 9, 4, 9)), table("Data", (5, 0, 20, 3)));
+        let both = tables(&[small.clone(), large.clone()]);
+        assert_eq!(both.chosen(None), Some(&large));
+        assert_eq!(both.chosen(Some(1)), Some(&small));
+        assert_eq!(both.chosen(Some(2)), None);
+        let (right, left, below) =
+            (table("R", (2, 5, 4, 6)), table("L", (2, 1, 4, 2)), table("B", (7, 0, 9, 1)));
+        assert_eq!(tables(&[below, right, left.clone()]).chosen(None), Some(&left));
+    }
+}
