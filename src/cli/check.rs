@@ -14,7 +14,6 @@ use crate::domain::settings::LoadSettings;
 use crate::io::spool::entry::open_dropped;
 use crate::io::spool::names::shown;
 use crate::pipeline::check::{CheckError, CheckedRow};
-use crate::pipeline::claim::healing_loads;
 
 /// Checks each file with the settings that a sidecar beside it gives; a returned workbook brings its own.
 pub(super) async fn run(
@@ -50,10 +49,12 @@ async fn check_file(
         Ok(file) => file,
         Err(error) => return cannot_be_read(&name, &error.source.to_string(), as_json, out),
     };
-    let loads = match assembly.pipeline.returned_mark(&name, file).await? {
-        Some(book) => Ok(healing_loads(&book)),
+    let brought = assembly.pipeline.brought(&name, file).await?;
+    let said = match brought.returned {
+        Some(_) => Ok(Vec::new()),
         None => loads_of(&assembly.pipeline.settings, path, &name),
     };
+    let loads = said.map(|said| brought.loads(said));
     let loads = match loads {
         Ok(loads) => loads,
         Err(error) => {

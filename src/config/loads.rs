@@ -12,7 +12,7 @@ use super::sidecar::{Concerned, Sidecar, SidecarFaults};
 use super::target::Target;
 use super::values;
 use crate::domain::job::PARTS_MAX;
-use crate::domain::settings::{LoadSettings, Mode};
+use crate::domain::settings::{LeftOpen, LoadSettings, Mode};
 use crate::domain::table::TableName;
 
 /// The loads of a workbook that came without a sidecar: its first visible sheet, by the defaults.
@@ -21,7 +21,9 @@ use crate::domain::table::TableName;
 /// When its name leaves nothing that a table could be called.
 pub fn default_loads(workbook_name: &str, settings: &Settings) -> Result<Vec<LoadSettings>, SidecarFaults> {
     match TableName::from_stem(workbook_stem(workbook_name)) {
-        Ok(table_name) => Ok(vec![defaults(table_name, settings)]),
+        Ok(table_name) => {
+            Ok(vec![LoadSettings { left_open: LeftOpen::ALL, ..defaults(table_name, settings) }])
+        }
         Err(error) => Err(SidecarFaults {
             faults: vec![Fault::of_file(workbook_name, error.to_string())],
             concerned: Concerned::Names(vec![fold_name(workbook_name)]),
@@ -186,7 +188,12 @@ fn load(
     let mode = raw.mode.unwrap_or_default();
     let key = values::key(audit, raw.key, &place.of(audit, "key"));
     let at_mode = place.of(audit, "mode");
-    if mode != Mode::Insert && key.as_ref().is_some_and(Vec::is_empty) {
+    if mode == Mode::Edit && key.as_ref().is_some_and(|key| !key.is_empty()) {
+        let sentence =
+            "`mode` is `edit`, which knows a record by the id in its row; take `key` out, or use `upsert`";
+        audit.contradiction::<()>(&place.of(audit, "key"), sentence.to_owned());
+    }
+    if mode.needs_key() && key.as_ref().is_some_and(Vec::is_empty) {
         let sentence = format!(
             "`mode` is `{}`, which needs to know the records; name the column or columns that do with `key`",
             mode.as_str()
@@ -212,11 +219,18 @@ fn load(
             }
         }
     }
+    let own_table = raw.table_name.is_some();
     let table_name = values::table_name(audit, raw.table_name, stem, &place.of(audit, "table_name"));
     let columns = values::columns(audit, raw.columns.unwrap_or_default(), &place.of(audit, "columns"));
     let lookups = values::lookups(audit, raw.lookups.unwrap_or_default(), &place.of(audit, "lookups"));
     let timezone = values::timezone(audit, raw.timezone, &place.of(audit, "timezone"));
     let table_name = table_name?;
+    let key = key?;
+    let left_open = LeftOpen {
+        target_entity: raw.target_entity.is_none(),
+        table_name: !own_table,
+        mode: raw.mode.is_none() && key.is_empty(),
+    };
     Some(LoadSettings {
         target_entity: raw
             .target_entity
@@ -228,7 +242,7 @@ fn load(
         atomic: raw.atomic.unwrap_or_default(),
         legal_entity,
         mode,
-        key: key?,
+        key,
         columns: columns?,
         lookups: lookups?,
         blank: raw.blank.unwrap_or_default(),
@@ -237,6 +251,7 @@ fn load(
         workers: raw.workers.or(settings.workers),
         order: raw.order,
         dry_run: raw.dry_run.unwrap_or_default(),
+        left_open,
         ..defaults(table_name, settings)
     })
 }
@@ -284,6 +299,10 @@ mod tests {
             (r#"{"sheet": "A", "sheets": {"B": {}}}"#, "column 11: `sheet` and `sheets` do not go together"),
             (r#"{"mode": "upsert"}"#, "column 10: `mode` is `upsert`, which needs to know the records; name"),
             (r#"{"mode": "update"}"#, "`mode` is `update`"),
+            (
+                r#"{"mode": "edit", "key": "a"}"#,
+                "column 25: `mode` is `edit`, which knows a record by the id",
+            ),
             (
                 r#"{"mode": "delete", "key": "a", "overwrite": true}"#,
                 "column 45: `overwrite` sends every row again",
@@ -383,6 +402,8 @@ mod tests {
             workers: Some(1),
             order: Some(-2),
             dry_run: true,
+            package_file: None,
+            left_open: LeftOpen::default(),
         };
         assert_eq!(loads, [wanted]);
     }

@@ -2,8 +2,8 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Extensions of files that hold rows, lower case.
-pub const WORKBOOK_EXTENSIONS: [&str; 7] = ["xlsx", "xlsm", "xlsb", "xls", "ods", "csv", "tsv"];
+/// Extensions of files that hold rows, lower case; a zip is taken for a data package.
+pub const WORKBOOK_EXTENSIONS: [&str; 8] = ["xlsx", "xlsm", "xlsb", "xls", "ods", "csv", "tsv", "zip"];
 
 /// Whose settings a sidecar holds, as its name tells.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -377,7 +377,7 @@ mod tests {
             ),
             (
                 r#"{"mode": "upsrt"}"#,
-                "10: `mode`: expected `insert`, `upsert`, `update` or `delete`, found the text `upsrt`; did you mean `upsert`?",
+                "10: `mode`: expected `insert`, `upsert`, `update`, `delete` or `edit`, found the text `upsrt`; did you mean `upsert`?",
             ),
             (r#"{"batch_size": 0}"#, "16: `batch_size`: expected a whole number from 1 to 1000, found `0`"),
             (r#"{"batch_size": -3}"#, "16: `batch_size`: expected a whole number from 1 to 1000, found `-3`"),

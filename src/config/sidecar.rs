@@ -298,7 +298,7 @@ mod tests {
                 "s.json",
                 "{\"customers\": {}}",
                 "s.json: line 1, column 2: unknown key `customers`; expected the name of a workbook with its extension \
-                 (`xlsx`, `xlsm`, `xlsb`, `xls`, `ods`, `csv` or `tsv`)",
+                 (`xlsx`, `xlsm`, `xlsb`, `xls`, `ods`, `csv`, `tsv` or `zip`)",
             ),
             (
                 "s.json",

@@ -47,6 +47,28 @@ pub struct LoadSettings {
     pub order: Option<i64>,
     /// Check everything, write nothing.
     pub dry_run: bool,
+    /// Which workbook of a data package holds the rows; `None` where the dropped file is the workbook itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package_file: Option<String>,
+    /// What nobody has said, so that a workbook which describes itself may. The claim settles it: it is never frozen.
+    #[serde(skip)]
+    pub left_open: LeftOpen,
+}
+
+/// Settings that a workbook may bring itself, where neither sidecar nor returned workbook has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeftOpen {
+    /// The entity.
+    pub target_entity: bool,
+    /// The staged table.
+    pub table_name: bool,
+    /// What to do with each row, and by which key.
+    pub mode: bool,
+}
+
+impl LeftOpen {
+    /// Nothing was said.
+    pub const ALL: LeftOpen = LeftOpen { target_entity: true, table_name: true, mode: true };
 }
 
 impl LoadSettings {
@@ -71,6 +93,8 @@ impl LoadSettings {
             workers: None,
             order: None,
             dry_run: false,
+            package_file: None,
+            left_open: LeftOpen::default(),
         }
     }
 }
@@ -88,9 +112,19 @@ pub enum Mode {
     Update,
     /// Delete the record with the same key; its absence is a fault.
     Delete,
+    /// Update the record whose id stands in the row, its absence is a fault; create one where no id stands.
+    Edit,
 }
 
 impl Mode {
+    /// Whether `key` must name the columns that name a record.
+    pub fn needs_key(self) -> bool {
+        match self {
+            Mode::Insert | Mode::Edit => false,
+            Mode::Upsert | Mode::Update | Mode::Delete => true,
+        }
+    }
+
     /// The word as it stands in a sidecar.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,6 +132,7 @@ impl Mode {
             Mode::Upsert => "upsert",
             Mode::Update => "update",
             Mode::Delete => "delete",
+            Mode::Edit => "edit",
         }
     }
 }

@@ -6,17 +6,16 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::brought::Brought;
 use super::settle::{Ready, hex, taken_file, taken_workbooks};
 use super::{Halt, Pipeline};
-use crate::domain::job::{JobId, PARTS_MAX};
+use crate::domain::job::JobId;
 use crate::domain::lifecycle::{Event, State};
-use crate::domain::settings::LoadSettings;
 use crate::io::durable::{self, DiskError, doing};
 use crate::io::journal::Journal;
 use crate::io::spool::entry::open_dropped;
 use crate::io::spool::job_dir::{JobDir, JobRecord};
 use crate::io::spool::names::shown;
-use crate::io::workbook::{self, ReadRequest, ReadWhat, ReturnedBook, ReturnedPart, SheetInfo};
 
 /// A job with its folder and journal open.
 pub struct Job {
@@ -54,11 +53,11 @@ impl Pipeline {
             return Ok(Claim::Changed);
         }
         let (file, sha256) = on_disk(move || hash(file, &from)).await?;
-        let mark = self.returned_mark(&shown(&ready.name), file).await?;
+        let brought = self.brought(&shown(&ready.name), file).await?;
         if !self.settings_stand(ready) {
             return Ok(Claim::Changed);
         }
-        let record = self.new_record(ready, &sha256, mark)?;
+        let record = self.new_record(ready, &sha256, brought)?;
         let dir = self.spool.job_dir(&record.job);
         dir.create(&record)?;
         let from = self.spool.root().join(&ready.name);
@@ -131,12 +130,7 @@ impl Pipeline {
         Ok(Some(Job { record, dir, journal }))
     }
 
-    fn new_record(
-        &self,
-        ready: &Ready,
-        sha256: &[u8; 32],
-        mark: Option<ReturnedBook>,
-    ) -> Result<JobRecord, Halt> {
+    fn new_record(&self, ready: &Ready, sha256: &[u8; 32], brought: Brought) -> Result<JobRecord, Halt> {
         let mut at = (self.now)();
         // Two claims of the same bytes in one second would share an id.
         let job = loop {
@@ -149,10 +143,8 @@ impl Pipeline {
         };
         let workbook = shown(&ready.name);
         let exact = ready.name.to_str().is_some_and(|name| name == workbook);
-        let (loads, heals, heals_workbook) = match mark {
-            None => (ready.loads.clone(), None, None),
-            Some(book) => (healing_loads(&book), Some(book.job), Some(book.workbook)),
-        };
+        let loads = brought.loads(ready.loads.clone());
+        let (heals, heals_workbook) = brought.returned.map(|book| (book.job, book.workbook)).unzip();
         Ok(JobRecord {
             job,
             seq: self.spool.next_seq(at)?,
@@ -168,30 +160,6 @@ impl Pipeline {
             heals,
             heals_workbook,
         })
-    }
-
-    /// A workbook that DDU gave back brings its settings along. One that does not read is claimed as it is: staging says why.
-    ///
-    /// # Errors
-    /// When the reader cannot be started.
-    pub async fn returned_mark(&self, name: &str, file: File) -> Result<Option<ReturnedBook>, Halt> {
-        let request = ReadRequest {
-            file_name: name.to_owned(),
-            what: ReadWhat::Probe,
-            timezone: "UTC".to_owned(),
-            hints: Default::default(),
-            kinds: None,
-            scratch: self.spool.work(),
-            limits: self.read_limits(),
-        };
-        match workbook::probe(&self.reader, file, &request).await {
-            Ok(probe) => Ok(probe
-                .returned
-                .map(|book| without_removed_sheets(book, &probe.sheets))
-                .filter(|book| book.parts.len() <= usize::from(PARTS_MAX))),
-            Err(fault) if fault.is_senders() => Ok(None),
-            Err(fault) => Err(Halt::Reader(fault)),
-        }
     }
 
     /// Whether the settings that the look found are still those that lie there: many workbooks may have been taken since.
@@ -243,33 +211,6 @@ impl Pipeline {
         }
         Ok(())
     }
-}
-
-/// A sheet that was taken out of a returned workbook is so many rows taken out: they stay in quarantine.
-///
-/// Where a sheet is left over it may be the missing one under another name; reading it then says what is wrong.
-fn without_removed_sheets(mut book: ReturnedBook, sheets: &[SheetInfo]) -> ReturnedBook {
-    let same = |sheet: &SheetInfo, part: &ReturnedPart| {
-        sheet.name.trim().to_lowercase() == part.sheet.trim().to_lowercase()
-    };
-    let left_over = |sheet: &&SheetInfo| sheet.visible && book.parts.iter().all(|part| !same(sheet, part));
-    let there = |part: &ReturnedPart| sheets.iter().any(|sheet| same(sheet, part));
-    if sheets.iter().find(left_over).is_none() && book.parts.iter().any(there) {
-        book.parts.retain(there);
-    }
-    book
-}
-
-/// The loads of a returned workbook: as its rows were loaded before, but never replacing the table. What was only
-/// rehearsed is rehearsed again: nobody has asked for it to be written.
-pub fn healing_loads(book: &ReturnedBook) -> Vec<LoadSettings> {
-    let load = |part: &ReturnedPart| LoadSettings {
-        sheet: Some(part.sheet.clone()),
-        header_row: None,
-        overwrite: false,
-        ..part.settings.clone()
-    };
-    book.parts.iter().map(load).collect()
 }
 
 /// Whether something stands there; only a clear no counts as absence.

@@ -6,6 +6,8 @@ pub mod board;
 
 pub mod settle;
 
+pub mod brought;
+
 pub mod claim;
 
 mod successors;

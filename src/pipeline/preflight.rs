@@ -221,7 +221,12 @@ impl KeysSeen {
         {
             lists.push(list);
         }
-        if matches!(load.mode, Mode::Insert | Mode::Upsert) {
+        if load.mode == Mode::Edit {
+            let id =
+                plan.columns().iter().find(|c| Some(&c.attribute.logical_name) == entity.primary_id.as_ref());
+            lists.extend(id.and_then(|id| columns.iter().position(|c| c.name == id.name)).map(|at| vec![at]));
+        }
+        if matches!(load.mode, Mode::Insert | Mode::Upsert | Mode::Edit) {
             for key in entity.keys.iter().filter(|key| key.active) {
                 let column_of = |attribute: &String| -> Option<usize> {
                     let planned = plan.columns().iter().find(|c| c.attribute.logical_name == *attribute)?;

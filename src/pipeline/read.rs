@@ -1,6 +1,9 @@
 //! read: opens a sheet of the workbook in the reader's process and holds its header against the entity.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Seek;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +11,7 @@ use deltalake::arrow::array::RecordBatch;
 
 use super::claim::Job;
 use super::{Halt, Pipeline};
+use crate::config::workbook_stem;
 use crate::domain::entity::{AttributeKind, Entity};
 use crate::domain::row::StagedColumn;
 use crate::domain::settings::LoadSettings;
@@ -17,7 +21,9 @@ use crate::io::durable;
 use crate::io::dynamics::{PlanFault, TargetFault};
 use crate::io::returned::{ID_HEADER, WRONG_HEADER};
 use crate::io::spool::entry::open_dropped;
-use crate::io::workbook::{ColumnKinds, ReadFault, ReadLimits, ReadRequest, ReadWhat, Reading, SheetHeader};
+use crate::io::workbook::{
+    self, ColumnKinds, ReadFault, ReadLimits, ReadRequest, ReadWhat, Reading, SheetHeader,
+};
 
 /// What the sender of a returned workbook reads that cannot be recognised as one any more.
 const LOST_MARK: &str = "these are rows of a returned workbook, but its hidden sheet is gone, so they would be loaded a \
@@ -68,7 +74,7 @@ impl Pipeline {
     /// Reads a sheet to its end for the types of its cells; `None` where its first rows show them all.
     pub(super) async fn kinds_of(
         &self,
-        file: &std::fs::File,
+        file: &File,
         name: &str,
         load: &LoadSettings,
     ) -> Result<Option<ColumnKinds>, Unstaged> {
@@ -98,17 +104,26 @@ impl Pipeline {
     /// As [`Self::open_sheet`], of a file that is no job's.
     pub(super) async fn open_sheet_of(
         &self,
-        file: std::fs::File,
+        file: File,
         name: &str,
         load: &LoadSettings,
         kinds: Option<ColumnKinds>,
     ) -> Result<OpenSheet, Unstaged> {
+        let (file, name) = match &load.package_file {
+            None => (file, name),
+            Some(inner) => (self.unpacked(file, name, inner).await?, inner.as_str()),
+        };
         let entity = match self.dynamics.entity(&load.target_entity).await {
             Err(fault @ TargetFault::UnknownEntity { .. }) => {
                 // A file that is no workbook at all has no entity to be asked about.
                 let (_, header) = self.start_reading(file, name, load, BTreeMap::new(), None).await?;
                 return Err(Unstaged::Senders(match has_lost_its_mark(&header) {
                     true => LOST_MARK.to_owned(),
+                    false if load.package_file.is_some() => format!(
+                        "`{name}`: {fault}; unzip the package and drop `{name}` with its `target_entity` in a sidecar \
+                         `{name}.json`, or name the entities to load, each with its `target_entity`, under `sheets` in \
+                         a sidecar of the package"
+                    ),
                     false => format!(
                         "{fault}; set `target_entity` in a sidecar `{name}.json`, or rename the workbook"
                     ),
@@ -118,22 +133,61 @@ impl Pipeline {
         };
         let existing = if load.overwrite { None } else { self.lake.staged_columns(&load.table_name).await? };
         let hints = hints(&entity, load, existing.as_deref().unwrap_or_default());
-        let (reading, header) = self.start_reading(file, name, load, hints, kinds).await?;
+        let (reading, mut header) = self.start_reading(file, name, load, hints, kinds).await?;
+        if let Some(inner) = &load.package_file {
+            // Sheets of a package are all called as its tool likes; its files are what the sender knows.
+            header.sheet = workbook_stem(inner).to_owned();
+        }
         if has_lost_its_mark(&header) {
             return Err(Unstaged::Senders(LOST_MARK.to_owned()));
         }
-        match self.dynamics.prepare(&entity, &header.columns, load).await {
-            Ok(_) => Ok(OpenSheet { reading, header, entity }),
+        let of_its_columns = without_absent(load, &header);
+        match self.dynamics.prepare(&entity, &header.columns, &of_its_columns).await {
+            Ok(plan) => {
+                header.notes.extend(plan.notes().iter().cloned());
+                Ok(OpenSheet { reading, header, entity })
+            }
             Err(PlanFault::Target(fault)) => Err(fault.into()),
             Err(fault @ PlanFault::Problems { .. }) => {
-                Err(Unstaged::Senders(format!("sheet `{}`: {fault}", header.sheet)))
+                // What was decided about the sheet may be what is wrong: another table was meant, another row.
+                let decided: Vec<String> = header.notes.iter().map(|note| format!("\n({note})")).collect();
+                Err(Unstaged::Senders(format!("sheet `{}`: {fault}{}", header.sheet, decided.concat())))
             }
         }
     }
 
+    /// A workbook of a data package, in a file without a name.
+    async fn unpacked(&self, package: File, name: &str, inner: &str) -> Result<File, Unstaged> {
+        let work = self.spool.work();
+        // Whoever only checks a file may not be allowed to write where the daemon does.
+        let scratch = tempfile::tempfile_in(&work).or_else(|_| tempfile::tempfile());
+        let mut into = tokio::fs::File::from_std(durable::doing(scratch, "make a file in", &work)?);
+        let request = ReadRequest {
+            file_name: name.to_owned(),
+            what: ReadWhat::Unpack { file: inner.to_owned() },
+            timezone: "UTC".to_owned(),
+            hints: BTreeMap::new(),
+            kinds: None,
+            scratch: work.clone(),
+            limits: self.read_limits(),
+        };
+        match workbook::unpack(&self.reader, package, &request, &mut into).await {
+            Err(fault) if fault.is_senders() => {
+                return Err(match told(&fault) {
+                    Unstaged::Senders(reason) => Unstaged::Senders(format!("`{inner}`: {reason}")),
+                    other => other,
+                });
+            }
+            unpacked => unpacked.map_err(Halt::Reader)?,
+        }
+        let mut file = into.into_std().await;
+        durable::doing(file.rewind(), "go to the start of a file in", &work)?;
+        Ok(file)
+    }
+
     async fn start_reading(
         &self,
-        file: std::fs::File,
+        file: File,
         name: &str,
         load: &LoadSettings,
         hints: BTreeMap<String, StageType>,
@@ -188,6 +242,24 @@ fn told(fault: &ReadFault) -> Unstaged {
         tracing::warn!(detail, said, "the reader of a workbook died");
     }
     Unstaged::Senders(fault.to_string())
+}
+
+/// The settings without what they say of columns that a person took out of a returned workbook: their cells keep the
+/// values that were staged before.
+fn without_absent<'a>(load: &'a LoadSettings, header: &SheetHeader) -> Cow<'a, LoadSettings> {
+    if !header.returned {
+        return Cow::Borrowed(load);
+    }
+    let there: HashSet<String> = header
+        .columns
+        .iter()
+        .flat_map(|column| [&column.header, &column.name])
+        .map(|name| name.trim().to_lowercase())
+        .collect();
+    let mut load = load.clone();
+    load.columns.retain(|named, _| there.contains(&named.trim().to_lowercase()));
+    load.lookups.retain(|named, _| there.contains(&named.trim().to_lowercase()));
+    Cow::Owned(load)
 }
 
 /// Whether the sheet has the columns of a returned one, and nothing in its workbook says that it is one.

@@ -8,6 +8,7 @@ use deltalake::arrow::array::{
 };
 use deltalake::arrow::datatypes::Int64Type;
 
+use super::brought::held_by_package;
 use super::claim::Job;
 use super::mended::{Mended, Returned};
 use super::preflight::CHANGE_SET_OPERATIONS_MAX;
@@ -380,6 +381,11 @@ impl Pipeline {
 
 /// The event that puts the workbook aside; the operator reads it in the log as well.
 fn set_aside(job: &Job, reason: String) -> Event {
+    let reason = [Some(reason), held_by_package(&job.record.loads)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("\n");
     tracing::warn!(job = %job.record.job, workbook = job.record.workbook, reason, "workbook set aside");
     Event::SetAside { kind: SetAsideKind::Returned, reason }
 }

@@ -28,5 +28,6 @@ mod rules;
 mod service;
 mod settings;
 mod sidecars;
+mod templates;
 mod tidy;
 mod told;

@@ -20,8 +20,18 @@ use crate::domain::value::Value;
 
 /// One row's cells as the target takes them, in the order of the plan's columns; and everything wrong with it.
 struct Draft {
+    deed: Deed,
     cells: Vec<Conformed>,
     refusals: Vec<Refusal>,
+}
+
+/// What is done with one row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Create,
+    Upsert,
+    Update,
+    Delete,
 }
 
 impl Dynamics {
@@ -84,12 +94,27 @@ impl Dynamics {
 }
 
 impl RowPlan {
+    /// What is done with a row: in mode `edit` each row says so itself.
+    fn deed(&self, row: &StagedRow) -> Deed {
+        match (self.mode, &self.naming) {
+            (Mode::Edit, Naming::Given(at)) => match row.values[self.columns[*at].index].to_text().trim() {
+                "" => Deed::Create,
+                _ => Deed::Update,
+            },
+            (Mode::Insert | Mode::Edit, _) => Deed::Create,
+            (Mode::Upsert, _) => Deed::Upsert,
+            (Mode::Update, _) => Deed::Update,
+            (Mode::Delete, _) => Deed::Delete,
+        }
+    }
+
     fn draft(&self, row: &StagedRow) -> Draft {
         assert_eq!(row.values.len(), self.width, "a row has the columns of the table it was staged in");
-        let mut draft = Draft { cells: Vec::with_capacity(self.columns.len()), refusals: Vec::new() };
+        let deed = self.deed(row);
+        let mut draft = Draft { deed, cells: Vec::with_capacity(self.columns.len()), refusals: Vec::new() };
         for column in &self.columns {
             let conformed = conform(&column.attribute, &row.values[column.index], &self.zone)
-                .and_then(|value| self.present(column, value));
+                .and_then(|value| self.present(column, value, deed));
             draft.cells.push(conformed.unwrap_or_else(|misfit| {
                 draft.refusals.push(misfit.refusal(&column.name));
                 Conformed::Blank
@@ -99,15 +124,17 @@ impl RowPlan {
     }
 
     /// Refuses a blank where there must be something, and what an address cannot carry.
-    fn present(&self, column: &PlannedColumn, value: Conformed) -> Result<Conformed, Misfit> {
+    fn present(&self, column: &PlannedColumn, value: Conformed, deed: Deed) -> Result<Conformed, Misfit> {
         let attribute = &column.attribute;
         let named = column.role != Role::Value;
         if value == Conformed::Blank {
+            let named = named && !(self.mode == Mode::Edit && deed == Deed::Create);
             let demanded = attribute.required
-                && match self.mode {
-                    Mode::Insert => true,
-                    Mode::Upsert | Mode::Update => self.blank == BlankRule::Clear,
-                    Mode::Delete => false,
+                && column.role == Role::Value
+                && match deed {
+                    Deed::Create => true,
+                    Deed::Upsert | Deed::Update => self.blank == BlankRule::Clear,
+                    Deed::Delete => false,
                 };
             return match (named, demanded) {
                 (true, _) => Err(Misfit {
@@ -123,6 +150,13 @@ impl RowPlan {
                 (false, false) => Ok(value),
             };
         }
+        if self.mode == Mode::Edit && deed == Deed::Create && !named && !attribute.creatable {
+            return Err(Misfit {
+                error: format!("`{}`: not valid for create", attribute.logical_name),
+                cause: format!("{} cannot be set when a record is created", attribute.label()),
+                advice: "leave the cell empty; once the record is there, it can be changed".to_owned(),
+            });
+        }
         if let (Role::Key, Conformed::Text(text)) = (column.role, &value)
             && let Some(found) = text.chars().find(|c| KEY_CHARS_REFUSED.contains(c))
         {
@@ -136,7 +170,7 @@ impl RowPlan {
     }
 
     fn operation(&self, target: &str, row: &StagedRow, draft: Draft) -> Result<Operation, Vec<Refusal>> {
-        let Draft { cells, mut refusals } = draft;
+        let Draft { deed, cells, mut refusals } = draft;
         if !refusals.is_empty() {
             let place = |refusal: &Refusal| {
                 self.columns.iter().position(|c| refusal.column.as_ref() == Some(&c.name))
@@ -145,18 +179,27 @@ impl RowPlan {
             return Err(refusals);
         }
         let (predicate, shown) = self.predicate(target, row, &cells);
-        let (method, condition) = match self.mode {
-            Mode::Insert | Mode::Upsert => (Method::Patch, Condition::Any),
-            Mode::Update => (Method::Patch, Condition::Exists),
-            Mode::Delete => (Method::Delete, Condition::Any),
+        let (method, condition) = match deed {
+            Deed::Create | Deed::Upsert => (Method::Patch, Condition::Any),
+            Deed::Update => (Method::Patch, Condition::Exists),
+            Deed::Delete => (Method::Delete, Condition::Any),
         };
         Ok(Operation {
             row: row.id,
             method,
             path: format!("{}({predicate})", self.entity.set_name),
             condition,
-            body: (method == Method::Patch).then(|| self.body(&cells)),
+            body: (method == Method::Patch).then(|| self.body(&cells, deed)),
             target_key: shown,
+            if_absent: match self.mode {
+                Mode::Delete => "take the row out, or correct its key",
+                Mode::Edit => {
+                    "it may have been deleted: take the row out, or empty its id to create a new record"
+                }
+                Mode::Insert | Mode::Upsert | Mode::Update => {
+                    "correct its key, or load it with mode `upsert`"
+                }
+            },
             columns: self.names.clone(),
         })
     }
@@ -165,12 +208,12 @@ impl RowPlan {
     pub fn target_key(&self, target: &str, row: &StagedRow) -> String {
         let key: &[usize] = match &self.naming {
             Naming::Row => &[],
-            Naming::PrimaryId(at) => std::slice::from_ref(at),
+            Naming::PrimaryId(at) | Naming::Given(at) => std::slice::from_ref(at),
             Naming::Derived(key) | Naming::Alternate(key) => key,
         };
         let drafted = self.draft(row);
         let plain = key.iter().all(|at| literal(&drafted.cells[*at]).is_some());
-        if plain || matches!(self.naming, Naming::Row | Naming::Derived(_)) {
+        if plain || matches!(self.naming, Naming::Row | Naming::Derived(_) | Naming::Given(_)) {
             return self.predicate(target, row, &drafted.cells).1;
         }
         // A key over a lookup: the value as the sender knows it says more than an id that would have to be asked for.
@@ -184,11 +227,16 @@ impl RowPlan {
     /// What stands between the parentheses of the record's address, encoded and as people read it.
     fn predicate(&self, target: &str, row: &StagedRow, cells: &[Conformed]) -> (String, String) {
         let id = |id: Uuid| (id.hyphenated().to_string(), id.hyphenated().to_string());
+        if let Naming::Given(at) = self.naming
+            && let Some(given) = literal(&cells[at])
+        {
+            return (encoded(&given), given);
+        }
         if let Some(record) = self.records.get(&row.id) {
             return id(*record);
         }
         match &self.naming {
-            Naming::Row => id(row.id.0),
+            Naming::Row | Naming::Given(_) => id(row.id.0),
             Naming::PrimaryId(at) => {
                 let shown = literal(&cells[*at]).expect("a key cell is neither blank nor a list");
                 (encoded(&shown), shown)
@@ -217,11 +265,17 @@ impl RowPlan {
         }
     }
 
-    fn body(&self, cells: &[Conformed]) -> String {
+    fn body(&self, cells: &[Conformed], deed: Deed) -> String {
         let mut members = Vec::new();
         for (column, value) in self.columns.iter().zip(cells) {
             let blank = *value == Conformed::Blank;
-            if column.role == Role::Key || (blank && self.blank == BlankRule::Leave) {
+            // A note of the plan tells which columns the target takes only when a record is created.
+            let unfit = self.mode == Mode::Edit
+                && match deed {
+                    Deed::Create => !column.attribute.creatable,
+                    _ => !column.attribute.updatable,
+                };
+            if column.role == Role::Key || unfit || (blank && self.blank == BlankRule::Leave) {
                 continue;
             }
             members.push(match &column.lookup {

@@ -39,6 +39,8 @@ pub struct Operation {
     pub body: Option<String>,
     /// The record for receipts: its GUID, or its key predicate as people read it (`accountnumber='A-17'`).
     pub target_key: String,
+    /// What the sender can do where the record must be there and is not.
+    pub(super) if_absent: &'static str,
     /// Names in the target's messages → staged columns, shared by all rows of a plan.
     pub(super) columns: Arc<Vec<(String, String)>>,
 }
@@ -130,6 +132,7 @@ impl Operation {
             condition: Condition::Any,
             body: Some("x".repeat(100)),
             target_key: path.to_owned(),
+            if_absent: "",
             columns: Arc::new(Vec::new()),
         }
     }

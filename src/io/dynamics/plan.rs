@@ -89,6 +89,8 @@ pub(super) enum Naming {
     Derived(Vec<usize>),
     /// By the id in this column.
     PrimaryId(usize),
+    /// By the id in this column where it holds one, else by the row's own id.
+    Given(usize),
     /// By an alternate key over these columns.
     Alternate(Vec<usize>),
 }
@@ -110,7 +112,7 @@ impl RowPlan {
     /// `written` are the rows' receipts: row, and [`super::Operation::target_key`]. Where rows name their records by
     /// a key of the target's own, these decide and nothing is kept.
     pub fn keep_records<'a>(&mut self, written: impl IntoIterator<Item = (RowId, &'a str)>) {
-        if !matches!(self.naming, Naming::Row | Naming::Derived(_)) {
+        if !matches!(self.naming, Naming::Row | Naming::Derived(_) | Naming::Given(_)) {
             return;
         }
         for (row, target_key) in written {

@@ -126,7 +126,9 @@ fn file_kind(path: &Path, name: &str) -> EntryKind {
     if WORKBOOK_EXTENSIONS.contains(&extension) {
         EntryKind::Workbook
     } else {
-        EntryKind::Foreign("not a workbook by its ending; .xlsx .xlsm .xlsb .xls .ods .csv .tsv are taken")
+        EntryKind::Foreign(
+            "not a workbook by its ending; .xlsx .xlsm .xlsb .xls .ods .csv .tsv are taken, and .zip for data packages",
+        )
     }
 }
 

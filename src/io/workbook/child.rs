@@ -12,10 +12,12 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use super::fault::ReadFault;
 use super::frames;
 use super::mark::MARK_SHEET;
-use super::request::{ReadRequest, ReadWhat, WorkbookProbe};
+use super::package;
+use super::request::{ReadRequest, ReadWhat, WorkbookFormat, WorkbookProbe};
 use super::sheet::{marked, read_sheet, send_json};
-use super::sniff::sniff;
+use super::sniff::{Sniffed, sniff};
 use super::source::Source;
+use super::template::template;
 
 /// Address space that the child may use beyond what it has when it starts.
 pub const ADDRESS_BYTES_BASE: u64 = 512 << 20;
@@ -129,6 +131,9 @@ pub(super) fn answer(
     out: &mut (impl Write + Send),
 ) -> Result<(), ReadFault> {
     let sniffed = sniff(&mut file, &request.file_name, &request.limits)?;
+    if sniffed.format == WorkbookFormat::Package {
+        return answer_of_package(&file, sniffed, &request.what, out);
+    }
     let mut source = Source::open(file, scratch, &request.file_name, &sniffed, &request.limits)?;
     let mut notes = sniffed.notes;
     match &request.what {
@@ -145,14 +150,46 @@ pub(super) fn answer(
                 }
                 None => None,
             };
-            let probe = WorkbookProbe { format: sniffed.format, sheets, returned, notes };
+            let template = match returned {
+                Some(_) => None,
+                None => template(&mut source)?,
+            };
+            let (format, package) = (sniffed.format, None);
+            let probe = WorkbookProbe { format, sheets, returned, template, package, notes };
             send_json(out, frames::PROBE, &probe)
+        }
+        ReadWhat::Unpack { .. } => {
+            Err(ReadFault::Package { detail: "it is none, but a single workbook".to_owned() })
         }
         ReadWhat::Sheet { sheet, header_row } => {
             let read = read_sheet(&mut source, request, sheet.as_deref(), *header_row, notes, out);
             let mut summary = read?;
             summary.peak_rss_kib = peak_rss_kib();
             send_json(out, frames::SUMMARY, &summary)
+        }
+    }
+}
+
+/// As [`answer`], of a data package: its workbooks are unpacked one by one and then read by themselves.
+fn answer_of_package(
+    file: &File,
+    sniffed: Sniffed,
+    what: &ReadWhat,
+    out: &mut impl Write,
+) -> Result<(), ReadFault> {
+    match what {
+        ReadWhat::Unpack { file: wanted } => package::unpack(file, wanted, out),
+        ReadWhat::Sheet { .. } => Err(package::not_as_a_whole(file)),
+        ReadWhat::Probe => {
+            let probe = WorkbookProbe {
+                format: sniffed.format,
+                sheets: Vec::new(),
+                returned: None,
+                template: None,
+                package: Some(package::read_manifest(file)?),
+                notes: sniffed.notes,
+            };
+            send_json(out, frames::PROBE, &probe)
         }
     }
 }

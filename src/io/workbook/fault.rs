@@ -17,6 +17,12 @@ pub enum ReadFault {
         /// What it seems to be: "a PDF document".
         found: String,
     },
+    /// The data package, or a file of it, cannot be loaded as it was asked for.
+    #[error("the data package cannot be loaded: {detail}")]
+    Package {
+        /// Why, and what it holds.
+        detail: String,
+    },
     /// The file ends before its container does.
     #[error("the file is cut off ({detail}); copy it again, completely")]
     Truncated {
@@ -136,6 +142,7 @@ impl ReadFault {
         match self {
             ReadFault::Empty
             | ReadFault::NotAWorkbook { .. }
+            | ReadFault::Package { .. }
             | ReadFault::Truncated { .. }
             | ReadFault::Protected
             | ReadFault::Damaged { .. }

@@ -8,6 +8,8 @@ pub(super) const PROBE: u8 = b'P';
 pub(super) const HEADER: u8 = b'H';
 /// Bytes of an Arrow IPC stream.
 pub(super) const ROWS: u8 = b'B';
+/// Bytes of a file of a data package; an empty frame ends it.
+pub(super) const BYTES: u8 = b'U';
 /// A [`super::ReadSummary`] as JSON.
 pub(super) const SUMMARY: u8 = b'E';
 /// A [`super::ReadFault`] as JSON.

@@ -31,6 +31,7 @@ mod foreign;
 mod frames;
 mod layout;
 mod mark;
+mod package;
 mod reading;
 mod request;
 mod row;
@@ -42,6 +43,7 @@ mod source;
 mod strings;
 mod table;
 mod tables;
+mod template;
 mod xlsx;
 
 #[cfg(test)]
@@ -55,8 +57,10 @@ pub use fault::ReadFault;
 pub use mark::{
     MARK_CHUNK_MAX, MARK_CHUNKS_MAX, MARK_SHEET, MARK_VERSION, MarkError, ReturnedBook, ReturnedPart,
 };
-pub use reading::{CHILD_COMMAND, Reading, probe};
+pub use package::{DataPackage, PackageEntity};
+pub use reading::{CHILD_COMMAND, Reading, probe, unpack};
 pub use request::{
     ColumnKinds, ReadLimits, ReadRequest, ReadSummary, ReadWhat, SheetHeader, SheetInfo, WorkbookFormat,
     WorkbookProbe,
 };
+pub use template::{Template, TemplateSheet};

@@ -11,7 +11,7 @@ use arrow_ipc::reader::StreamDecoder;
 use deltalake::arrow::array::RecordBatch;
 use deltalake::arrow::buffer::Buffer;
 use rustix::fs::{MemfdFlags, memfd_create};
-use tokio::io::{AsyncReadExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{Instant, timeout};
 
@@ -41,6 +41,31 @@ pub async fn probe(exe: &Path, workbook: File, request: &ReadRequest) -> Result<
         (frames::PROBE, payload) => parse(&payload),
         (tag, _) => Err(unexpected(tag)),
     }
+}
+
+/// Unpacks a file of a data package to where `into` writes; `request.what` is [`ReadWhat::Unpack`].
+///
+/// # Errors
+/// When the package cannot be read, with the sentence for the one who must act; what was written is then void.
+pub async fn unpack(
+    exe: &Path,
+    package: File,
+    request: &ReadRequest,
+    into: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), ReadFault> {
+    let mut reader = Reader::spawn(exe, package, request)?;
+    loop {
+        match reader.frame().await? {
+            (frames::BYTES, piece) if piece.is_empty() => return into.flush().await.map_err(disk),
+            (frames::BYTES, piece) => into.write_all(&piece).await.map_err(disk)?,
+            (tag, _) => return Err(unexpected(tag)),
+        }
+    }
+}
+
+/// The disk that the unpacked file goes to is the operator's.
+fn disk(error: std::io::Error) -> ReadFault {
+    ReadFault::Disk { detail: error.to_string() }
 }
 
 /// A sheet that is being read. Dropping it kills the child.

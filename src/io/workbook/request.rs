@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::mark::ReturnedBook;
+use super::package::DataPackage;
+use super::template::Template;
 use crate::domain::row::StagedColumn;
 use crate::domain::value::StageType;
 
@@ -27,6 +29,8 @@ pub enum WorkbookFormat {
     Csv,
     /// Text with tabs between the cells.
     Tsv,
+    /// A data package of Finance & Operations: workbooks and a manifest in a zip.
+    Package,
 }
 
 impl WorkbookFormat {
@@ -40,6 +44,7 @@ impl WorkbookFormat {
             WorkbookFormat::Ods => "ods",
             WorkbookFormat::Csv => "csv",
             WorkbookFormat::Tsv => "tsv",
+            WorkbookFormat::Package => "zip",
         }
     }
 }
@@ -72,6 +77,11 @@ pub type ColumnKinds = BTreeMap<u32, StageType>;
 pub enum ReadWhat {
     /// Say what the workbook is and which sheets it has.
     Probe,
+    /// Unpack a file of a data package.
+    Unpack {
+        /// Its name, without regard to case.
+        file: String,
+    },
     /// Read one sheet.
     Sheet {
         /// The sheet, compared without case; `None` is the first visible one.
@@ -138,6 +148,10 @@ pub struct WorkbookProbe {
     pub sheets: Vec<SheetInfo>,
     /// What it says of itself, if DDU once gave it back.
     pub returned: Option<ReturnedBook>,
+    /// What its hidden sheet says, if Dynamics made it.
+    pub template: Option<Template>,
+    /// What it holds, if it is a data package; it has no sheets of its own then.
+    pub package: Option<DataPackage>,
     /// What the sender may want to know, one sentence each.
     pub notes: Vec<String>,
 }
@@ -147,6 +161,8 @@ pub struct WorkbookProbe {
 pub struct SheetHeader {
     /// The sheet's name on its tab.
     pub sheet: String,
+    /// Whether it is a sheet of a workbook that DDU gave back.
+    pub returned: bool,
     /// The columns, in the order of the sheet; their names are unique without regard to case.
     pub columns: Vec<StagedColumn>,
     /// What was decided, one sentence each: "header found in row 4".

@@ -15,6 +15,7 @@ use super::rows::{self, Rows};
 use super::seen::see;
 use super::source::Source;
 use super::table::Table;
+use super::template;
 use crate::domain::near::did_you_mean;
 
 /// Sheet names that a sentence lists.
@@ -72,8 +73,14 @@ pub(super) fn read_sheet(
     let part = returned.as_ref().and_then(|book| part_of(book, &name));
     let mut layout = layout::find(source, chosen, &name, header_row, part)?;
     notes.append(&mut layout.notes);
+    if part.is_none()
+        && let Some(described) = template::described(source)?
+    {
+        notes.extend(described.notes(&layout));
+    }
     let table = Table::plan(source, chosen, &layout, request)?;
-    let header = SheetHeader { sheet: name, columns: table.columns.clone(), notes };
+    let returned = part.is_some();
+    let header = SheetHeader { sheet: name, returned, columns: table.columns.clone(), notes };
     send_json(out, frames::HEADER, &header)?;
     let schema = rows::schema(&table);
     let (read, written) = std::thread::scope(|scope| {

@@ -8,6 +8,7 @@ use zip::ZipArchive;
 
 use super::delimited::{Pieces, TextShape, likely_delimiter};
 use super::fault::ReadFault;
+use super::package::MANIFEST;
 use super::request::{ReadLimits, WorkbookFormat};
 use super::xlsx::broken_zip;
 
@@ -75,7 +76,8 @@ fn not_a_workbook(found: &str) -> ReadFault {
 fn extension_note(file_name: &str, format: WorkbookFormat) -> Option<String> {
     let extension = file_name.rsplit_once('.')?.1.to_lowercase();
     let is_text = |extension: &str| matches!(extension, "csv" | "tsv" | "txt");
-    let known = matches!(extension.as_str(), "xlsx" | "xlsm" | "xlsb" | "xls" | "ods") || is_text(&extension);
+    let known =
+        matches!(extension.as_str(), "xlsx" | "xlsm" | "xlsb" | "xls" | "ods" | "zip") || is_text(&extension);
     let meant = format.extension();
     let same = extension == meant || (is_text(&extension) && is_text(meant));
     (known && !same).then(|| format!("the file is named .{extension} but is {meant}; it was read as {meant}"))
@@ -136,6 +138,9 @@ fn zip_format(file: &File, length: u64, limits: &ReadLimits) -> Result<WorkbookF
             ["ms-excel.sheet.macroEnabled", "ms-excel.template.macroEnabled", "ms-excel.addin.macroEnabled"];
         let is_macro = macros.iter().any(|kind| types.contains(kind));
         return Ok(if is_macro { WorkbookFormat::Xlsm } else { WorkbookFormat::Xlsx });
+    }
+    if has(MANIFEST) && has("packageheader.xml") {
+        return Ok(WorkbookFormat::Package);
     }
     Err(not_a_workbook(if types.contains("wordprocessingml") {
         "a Word document"

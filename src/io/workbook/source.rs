@@ -6,6 +6,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use super::delimited::Delimited;
 use super::fault::ReadFault;
 use super::foreign::Foreign;
+use super::package;
 use super::request::{ReadLimits, SheetInfo, WorkbookFormat};
 use super::row::Row;
 use super::sniff::Sniffed;
@@ -58,6 +59,7 @@ impl Source {
             WorkbookFormat::Xlsx | WorkbookFormat::Xlsm => {
                 Source::Own(Box::new(Book::open(file, scratch, limits)?))
             }
+            WorkbookFormat::Package => return Err(package::not_as_a_whole(&file)),
             other => Source::Foreign(Box::new(Foreign::open(file, other, limits)?)),
         })
     }

@@ -97,6 +97,14 @@ impl<'a> Drawing<'a> {
                     continue;
                 }
             };
+            if self.is_left_to_the_target(&attribute) {
+                self.notes.push(format!(
+                    "`{}` is not sent: {} cannot be set from a workbook",
+                    column.header,
+                    attribute.label()
+                ));
+                continue;
+            }
             if let Some(other) = planned.iter().find(|p| p.attribute.logical_name == attribute.logical_name) {
                 let cause =
                     format!("`{}` and `{}` both fill {}", other.header, column.header, attribute.label());
@@ -115,6 +123,14 @@ impl<'a> Drawing<'a> {
         planned
     }
 
+    /// Whether mode `edit` passes over a column: workbooks that Dynamics makes show ones that only it sets.
+    fn is_left_to_the_target(&self, attribute: &Attribute) -> bool {
+        let unsupported = matches!(attribute.kind, AttributeKind::Unsupported { .. });
+        self.settings.mode == Mode::Edit
+            && Some(&attribute.logical_name) != self.entity.primary_id.as_ref()
+            && (unsupported || !(attribute.creatable || attribute.updatable))
+    }
+
     /// How rows name their records; sets the roles of the key's columns.
     pub(super) fn naming(&mut self, planned: &mut [PlannedColumn]) -> Option<Naming> {
         let is_primary =
@@ -123,6 +139,19 @@ impl<'a> Drawing<'a> {
         let key = self.key_columns(planned)?;
         let naming = match (key.as_slice(), self.settings.mode) {
             ([], Mode::Insert) => primary.map_or(Naming::Row, Naming::PrimaryId),
+            ([], Mode::Edit) => match primary {
+                Some(at) => Naming::Given(at),
+                None => {
+                    let id = self.entity.primary_id.as_deref().unwrap_or("the record's id");
+                    let cause = "mode `edit` needs the column with the ids of the records".to_owned();
+                    self.problem(
+                        None,
+                        cause,
+                        format!("add `{id}`, or say with `columns` which column it is"),
+                    );
+                    return None;
+                }
+            },
             ([], mode) => {
                 let cause = format!("mode `{}` needs to know which columns name a record", mode.as_str());
                 self.problem(
@@ -144,7 +173,7 @@ impl<'a> Drawing<'a> {
                 Naming::Alternate(key.clone())
             }
         };
-        if let (Some(at), false) = (primary, matches!(naming, Naming::PrimaryId(_))) {
+        if let (Some(at), false) = (primary, matches!(naming, Naming::PrimaryId(_) | Naming::Given(_))) {
             let header = planned[at].header.clone();
             let cause = format!("`{header}` is the record's own id, but `key` names something else");
             self.problem(Some(&header), cause, "make it the `key`, or take the column out".to_owned());
@@ -152,7 +181,7 @@ impl<'a> Drawing<'a> {
         let role = if matches!(naming, Naming::Derived(_)) { Role::KeyAndValue } else { Role::Key };
         let named: &[usize] = match &naming {
             Naming::Row => &[],
-            Naming::PrimaryId(at) => std::slice::from_ref(at),
+            Naming::PrimaryId(at) | Naming::Given(at) => std::slice::from_ref(at),
             Naming::Derived(key) | Naming::Alternate(key) => key,
         };
         for at in named {
@@ -275,6 +304,8 @@ impl<'a> Drawing<'a> {
                 Mode::Insert | Mode::Upsert => (attribute.creatable, "created"),
                 Mode::Update => (attribute.updatable, "updated"),
                 Mode::Delete => (true, ""),
+                // What neither takes was passed over, and a row that holds what its own deed does not take is refused.
+                Mode::Edit => (true, ""),
             };
             let unfit = match &attribute.kind {
                 AttributeKind::Unsupported { name } => {
@@ -294,6 +325,17 @@ impl<'a> Drawing<'a> {
 
     /// Dynamics does not insist on business-required columns (dynamics.md §2.7), and plug-ins may fill them; a note it is.
     pub(super) fn note_required(&mut self, planned: &[PlannedColumn]) {
+        if self.settings.mode == Mode::Edit {
+            let fixed =
+                planned.iter().filter(|column| column.role == Role::Value && !column.attribute.updatable);
+            let headers: Vec<String> = fixed.map(|column| format!("`{}`", column.header)).collect();
+            if !headers.is_empty() {
+                let headers = headers.join(", ");
+                self.notes.push(format!(
+                    "rows with an id do not send {headers}: Dynamics takes that for new records only"
+                ));
+            }
+        }
         if self.settings.mode != Mode::Insert {
             return;
         }

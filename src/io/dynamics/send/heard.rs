@@ -155,15 +155,15 @@ impl Sending<'_> {
             return;
         }
         if absent {
-            let (doing, advice) = match operation.method {
-                Method::Delete => ("delete", "take the row out, or correct its key"),
-                Method::Patch => ("update", "correct its key, or load it with mode `upsert`"),
+            let doing = match operation.method {
+                Method::Delete => "delete",
+                Method::Patch => "update",
             };
             let refusal = Refusal {
                 column: None,
                 error: verdict.error.clone(),
                 cause: format!("there is no record {} to {doing}", excerpt(&operation.target_key)),
-                advice: advice.to_owned(),
+                advice: operation.if_absent.to_owned(),
             };
             self.note(verdict.error.clone(), format!("the record to {doing} is not there"), Severity::Rows);
             self.settle(index, Outcome::Refused(refusal));

@@ -11,6 +11,7 @@ mod parent;
 mod returned;
 mod rules;
 mod tables;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -135,7 +135,7 @@ async fn a_sheet_crosses_from_the_limited_child_whole_and_in_order() {
     assert_eq!(summary.rows, 20_000);
     assert!(summary.peak_rss_kib > 0);
     let read = Read {
-        header: serde_json::from_str("{\"sheet\":\"\",\"columns\":[],\"notes\":[]}").unwrap(),
+        header: SheetHeader { sheet: String::new(), returned: false, columns: Vec::new(), notes: Vec::new() },
         batches,
         summary,
     };

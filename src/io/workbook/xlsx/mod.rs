@@ -13,7 +13,7 @@ mod styles;
 mod tables;
 mod text;
 mod unpack;
-mod xml;
+pub(super) mod xml;
 
 pub(super) use package::{Book, broken_zip};
 pub(super) use text::check_length;

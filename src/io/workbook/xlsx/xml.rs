@@ -11,7 +11,7 @@ use super::scan::of_part;
 use crate::io::workbook::fault::ReadFault;
 
 /// A reader with the settings that all parts share: `<c/>` is an opening and a closing tag.
-pub(super) fn reader<R: BufRead>(part: R) -> Reader<R> {
+pub(in crate::io::workbook) fn reader<R: BufRead>(part: R) -> Reader<R> {
     let mut reader = Reader::from_reader(part);
     let config = reader.config_mut();
     config.check_end_names = false;
@@ -47,7 +47,7 @@ pub(super) fn is_true(value: Option<Cow<'_, str>>) -> bool {
 }
 
 /// An XML error in a part, as the sender reads it. The end of the bytes and the disk's faults keep their kind.
-pub(super) fn broken(part: &str, error: quick_xml::Error) -> ReadFault {
+pub(in crate::io::workbook) fn broken(part: &str, error: quick_xml::Error) -> ReadFault {
     match error {
         quick_xml::Error::Io(error) => of_part(part, std::io::Error::new(error.kind(), error.to_string())),
         other => ReadFault::damaged(format!("`{part}` is no well-formed XML ({other})")),
