@@ -20,7 +20,8 @@ use super::schema::{
 };
 use super::spool::{Spool, SpoolReader, Spooled};
 use super::stage::Begin;
-use super::table::{Change, ChangeKind, Committed, JobTxn, Table, TableKind, Tries, Txn};
+use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
+use super::txn::{JobTxn, Txn};
 use crate::domain::job::JobId;
 use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::table::TableName;
@@ -156,7 +157,7 @@ impl HealWriter {
 
             actions.extend(table.evolve(&state, &staged_table_columns(&all))?);
             actions.extend(files.finish().await?.into_iter().map(Action::Add));
-            let change = Change { actions, kind: ChangeKind::Rewrite, rows };
+            let change = Change { actions, kind: ChangeKind::Rewrite, rows, shares: Vec::new() };
             match table.commit(&state, change, Some(&txn)).await? {
                 Some(committed) => return Ok(Healed { committed, replaced }),
                 None => tries.again(&table).await?,

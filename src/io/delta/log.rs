@@ -13,7 +13,8 @@ use super::parquet::{FileWriter, Only, Scan};
 use super::rows::{Fields, batch, floats, ints, longs, texts, times};
 use super::schema::{Column, arrow_schema, column, float, int, text};
 use super::stage::Begin;
-use super::table::{Change, ChangeKind, Committed, JobTxn, Table, TableKind, Tries, Txn};
+use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
+use super::txn::{JobTxn, Txn};
 use crate::domain::table::TableName;
 use crate::domain::value::StageType;
 
@@ -234,7 +235,7 @@ impl Appender {
             if let Some(done) = table.look(&state, &txn).await? {
                 return Ok(done);
             }
-            let change = Change { actions: adds.clone(), kind: ChangeKind::Append, rows };
+            let change = Change { actions: adds.clone(), kind: ChangeKind::Append, rows, shares: Vec::new() };
             match table.commit(&state, change, Some(&txn)).await? {
                 Some(done) => return Ok(done),
                 None => tries.again(&table).await?,

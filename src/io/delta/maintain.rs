@@ -145,7 +145,7 @@ async fn compact(table: &Table) -> Result<u64, LakeError> {
     if actions.is_empty() {
         return Ok(0);
     }
-    let change = Change { actions, kind: ChangeKind::Rewrite, rows: 0 };
+    let change = Change { actions, kind: ChangeKind::Rewrite, rows: 0, shares: Vec::new() };
     // Where another writer was faster, the next upkeep does it.
     let committed = table.commit(&state, change, None).await?;
     Ok(committed.map_or(0, |_| compacted))

@@ -20,6 +20,7 @@ mod stage;
 mod state;
 mod store;
 mod table;
+mod txn;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -45,7 +46,8 @@ pub use self::rows::{staged_batch, staged_rows};
 pub use self::schema::{arrow_type, staged_schema};
 pub use self::stage::{Begin, RowReader, StageKind, StageWriter};
 pub use self::state::StateRow;
-pub use self::table::{Committed, JobTxn, REMOVED_FILES_KEPT};
+pub use self::table::{Committed, REMOVED_FILES_KEPT};
+pub use self::txn::JobTxn;
 
 use self::error::Doing;
 use self::table::{Table, TableKind};

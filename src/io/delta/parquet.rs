@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
-use deltalake::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use deltalake::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_null_array,
+};
+use deltalake::arrow::compute::kernels::cmp::eq;
 use deltalake::arrow::compute::{cast, filter_record_batch};
 use deltalake::arrow::datatypes::SchemaRef;
 use deltalake::datafile::writer::{PartitionWriter, PartitionWriterConfig};
@@ -15,14 +18,16 @@ use deltalake::logstore::ObjectStoreRef;
 use deltalake::logstore::object_store::path::Path;
 use deltalake::logstore::object_store::{Error, ObjectStoreExt};
 use deltalake::parquet::arrow::ProjectionMask;
-use deltalake::parquet::arrow::arrow_reader::ArrowReaderOptions;
+use deltalake::parquet::arrow::arrow_reader::{ArrowPredicateFn, ArrowReaderOptions, RowFilter};
 use deltalake::parquet::arrow::async_reader::{
     AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder,
 };
 use deltalake::parquet::basic::Compression;
+use deltalake::parquet::data_type::ByteArray;
 use deltalake::parquet::errors::{ParquetError, Result as ParquetResult};
-use deltalake::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use deltalake::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::file::statistics::Statistics;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use indexmap::IndexMap;
@@ -31,6 +36,9 @@ use super::error::{Doing, LakeError};
 
 /// Rows in a row group at most; a writer holds one row group in memory. Source: `crates.md` §A3.
 const ROW_GROUP_ROWS_MAX: usize = 16_384;
+/// Rows in a row group of a file that holds rows of many small jobs. Each of them is read several times, by itself, and
+/// what shares a row group with it is decoded along.
+const SHARED_ROW_GROUP_ROWS_MAX: usize = 2_048;
 /// Bytes in a row group at most; wide tables reach this before the rows. Source: `crates.md` §A3.
 const ROW_GROUP_BYTES_MAX: usize = 32 << 20;
 /// Bytes of distinct values in a row group beyond which a column no longer lists them: few values that come again and
@@ -69,6 +77,7 @@ pub(super) struct FileWriter {
     open: Option<PartitionWriter>,
     open_bytes: usize,
     file_bytes_max: usize,
+    row_group_rows_max: usize,
     rows: u64,
     adds: Vec<Add>,
 }
@@ -92,9 +101,24 @@ impl FileWriter {
             open: None,
             open_bytes: 0,
             file_bytes_max: FILE_ARROW_BYTES_MAX,
+            row_group_rows_max: ROW_GROUP_ROWS_MAX,
             rows: 0,
             adds: Vec::new(),
         }
+    }
+
+    /// The files that begin from now on are to hold rows of many small jobs.
+    pub(super) fn share(&mut self) {
+        self.row_group_rows_max = SHARED_ROW_GROUP_ROWS_MAX;
+    }
+
+    /// Batches come with this schema from now on; another one than before begins a new file.
+    pub(super) async fn go_on_with(&mut self, schema: SchemaRef) -> Result<(), LakeError> {
+        if self.schema != schema {
+            self.end_file().await?;
+            self.schema = schema;
+        }
+        Ok(())
     }
 
     /// Rows written so far.
@@ -148,7 +172,7 @@ impl FileWriter {
         assert!(self.number < SLOT_FILES_MAX, "a workbook of 1048576 rows never fills 100000 files");
         let prefix = Path::from(slot(self.version, self.number));
         self.number += 1;
-        file_writer(&self.table, &self.store, &self.schema, self.stats, prefix)
+        file_writer_of(&self.table, &self.store, &self.schema, self.stats, prefix, self.row_group_rows_max)
     }
 
     async fn end_file(&mut self) -> Result<(), LakeError> {
@@ -168,10 +192,21 @@ pub(super) fn file_writer(
     stats: &[&str],
     prefix: Path,
 ) -> Result<PartitionWriter, LakeError> {
+    file_writer_of(table, store, schema, stats, prefix, ROW_GROUP_ROWS_MAX)
+}
+
+fn file_writer_of(
+    table: &str,
+    store: &ObjectStoreRef,
+    schema: &SchemaRef,
+    stats: &[&str],
+    prefix: Path,
+    row_group_rows_max: usize,
+) -> Result<PartitionWriter, LakeError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_created_by(concat!("ddu ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_max_row_group_row_count(Some(row_group_rows_max))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_column_dictionary_enabled("_ddu_row_id".into(), false)
@@ -271,6 +306,10 @@ impl Scan {
         let wanted = wanted.chain(self.only.iter().map(|only| only.column));
         let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
         let rows = (READ_CELLS_MAX / self.schema.fields().len().max(1)).clamp(64, READ_ROWS_MAX);
+        let builder = match &self.only {
+            Some(only) => only_wanted(builder, only),
+            None => builder,
+        };
         builder.with_projection(mask).with_batch_size(rows).build().doing(&self.table, "open a data file")
     }
 
@@ -308,6 +347,42 @@ impl Scan {
         let columns = self.schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
         RecordBatch::try_new(Arc::clone(&self.schema), columns).doing(&self.table, "read rows")
     }
+}
+
+/// Leaves out row groups that cannot hold what is wanted, and decodes of the others only the rows that are: a file may
+/// hold the rows of many jobs.
+fn only_wanted(
+    builder: ParquetRecordBatchStreamBuilder<StoreReader>,
+    only: &Only,
+) -> ParquetRecordBatchStreamBuilder<StoreReader> {
+    let schema = builder.parquet_schema();
+    let Some(column) = schema.columns().iter().position(|column| column.path().string() == only.column)
+    else {
+        return builder;
+    };
+    let bounds = |group: &RowGroupMetaData| match group.column(column).statistics() {
+        Some(Statistics::ByteArray(bounds)) => {
+            let text = |bound: Option<&ByteArray>| bound.and_then(|b| b.as_utf8().ok()).map(str::to_owned);
+            text(bounds.min_opt()).zip(text(bounds.max_opt()))
+        }
+        _ => None,
+    };
+    let all: Vec<_> = builder.metadata().row_groups().iter().map(bounds).collect();
+    let holds = |bounds: &Option<(String, String)>| {
+        bounds.as_ref().is_none_or(|(min, max)| (min..=max).contains(&&only.equals))
+    };
+    let wanted: Vec<usize> = (0..all.len()).filter(|at| holds(&all[*at])).collect();
+    let alone =
+        |at: &usize| all[*at].as_ref().is_some_and(|(min, max)| *min == only.equals && *max == only.equals);
+    let whole = wanted.iter().all(alone);
+    let mask = ProjectionMask::leaves(schema, [column]);
+    let builder = builder.with_row_groups(wanted);
+    if whole {
+        return builder;
+    }
+    let equals = StringArray::new_scalar(only.equals.clone());
+    let is_wanted = move |batch: RecordBatch| eq(batch.column(0), &equals);
+    builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, is_wanted))]))
 }
 
 /// Rows in a file, from its footer.

@@ -16,7 +16,8 @@ use super::schema::{
     REFUSALS_COLUMN, arrow_schema, fit_to_table, merged, quarantine_table_columns, senders_columns,
 };
 use super::stage::Begin;
-use super::table::{Change, ChangeKind, Committed, JobTxn, Table, TableKind, Tries, Txn};
+use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
+use super::txn::{JobTxn, Txn};
 use crate::domain::job::JobId;
 use crate::domain::refusal::Refusal;
 use crate::domain::row::{RowId, StagedColumn, StagedRow};
@@ -205,7 +206,8 @@ impl QuarantineWriter {
             };
             actions.extend(table.evolve(&state, &quarantine_table_columns(&columns))?);
             actions.extend(adds.iter().cloned().map(Action::Add));
-            match table.commit(&state, Change { actions, kind, rows }, Some(&txn)).await? {
+            match table.commit(&state, Change { actions, kind, rows, shares: Vec::new() }, Some(&txn)).await?
+            {
                 Some(done) => return Ok(done),
                 None => tries.again(&table).await?,
             }

@@ -1,4 +1,4 @@
-//! Staging: the rows of one job, in their order, in one commit.
+//! Staging: the rows of one job, or of several that share a commit, in their order, in one commit.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use super::error::LakeError;
 use super::parquet::{FileWriter, Only, Scan};
 use super::rows::{Renaming, staged_rows};
 use super::schema::{fit_to_table, merged, senders_columns, staged_schema, staged_table_columns};
-use super::table::{Change, ChangeKind, Committed, JobTxn, Table, TableKind, Tries, Txn};
+use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
+use super::txn::{JobTxn, Share, Txn};
 use crate::domain::job::JobId;
 use crate::domain::row::{StagedColumn, StagedRow};
 use crate::domain::table::TableName;
@@ -45,10 +46,20 @@ impl<W> Begin<W> {
 /// Rows on their way into a staged table. Nothing of it can be read before [`StageWriter::commit`].
 pub struct StageWriter {
     table: Arc<Table>,
+    /// The sender's columns that the table had at the beginning; of a table that is replaced, none.
+    existing: Vec<StagedColumn>,
+    /// The columns of every job that joined.
+    all: Vec<StagedColumn>,
+    /// The columns of the last one.
     columns: Vec<StagedColumn>,
     renaming: Renaming,
     kind: StageKind,
+    /// The transaction of the last job; its version is the highest.
     txn: Txn,
+    /// What the jobs before it brought.
+    shares: Vec<Share>,
+    /// Rows of the jobs before it.
+    rows_before: u64,
     files: FileWriter,
 }
 
@@ -99,7 +110,20 @@ impl Lakehouse {
             TableKind::Staged.stats(),
             txn.version,
         );
-        Ok(Begin::Open(StageWriter { table, columns, renaming, kind, txn, files }))
+        let all = columns.clone();
+        let (shares, rows_before) = (Vec::new(), 0);
+        Ok(Begin::Open(StageWriter {
+            table,
+            existing,
+            all,
+            columns,
+            renaming,
+            kind,
+            txn,
+            shares,
+            rows_before,
+            files,
+        }))
     }
 
     /// Whether this part of this job is in the staged table already.
@@ -160,6 +184,43 @@ impl StageWriter {
         &self.columns
     }
 
+    /// The sender's columns that the table will have with this commit: the guide for who joins.
+    pub fn table_columns(&self) -> Vec<StagedColumn> {
+        merged(&self.existing, &self.all)
+    }
+
+    /// Says before the first row that small jobs are to join: their files are laid out so that each finds its own rows.
+    pub fn share(&mut self) {
+        self.files.share();
+    }
+
+    /// Lets a further job into the commit; what is written from now on are its rows, until the next one joins. Its
+    /// claim came after the claims of those before, and it appends as they do.
+    ///
+    /// Delta takes one version of a transaction with a commit: the last job's. What each job brought, and under which
+    /// version, is described beside it, so that every one of them recognises itself on a replay.
+    ///
+    /// # Errors
+    /// `ColumnType` and `ColumnTwice` where its columns cannot stand beside the others; the commit stays as it was.
+    pub async fn join(&mut self, columns: Vec<StagedColumn>, txn: &JobTxn) -> Result<(), LakeError> {
+        assert!(self.kind == StageKind::Append, "a commit that replaces the table belongs to one job");
+        assert!(txn.version.0 > self.txn.version, "jobs join in the order of their claims");
+        let fitted = fit_to_table(&self.table.name, columns.clone(), &self.table_columns())?;
+        self.files.go_on_with(staged_schema(&fitted)).await?;
+        self.end_share();
+        self.renaming = Renaming::new(&columns, &fitted);
+        self.all = merged(&self.all, &fitted);
+        self.columns = fitted;
+        self.txn = Txn { app: self.txn.app.clone(), ..Txn::new(String::new(), txn) };
+        Ok(())
+    }
+
+    fn end_share(&mut self) {
+        let rows = self.files.rows() - self.rows_before;
+        self.rows_before = self.files.rows();
+        self.shares.push(Share { job: self.txn.job.clone(), version: self.txn.version, rows });
+    }
+
     /// Writes a batch behind the others: our columns, then the sender's in the order in which they were given.
     ///
     /// Returns when the batch is encoded; memory stays below one row group, however many batches come.
@@ -174,8 +235,11 @@ impl StageWriter {
     ///
     /// # Errors
     /// `Contended`, `Overtaken`, `ColumnType` where others changed the table meanwhile; the caller begins again.
-    pub async fn commit(self) -> Result<Committed, LakeError> {
-        let StageWriter { table, columns, kind, txn, files, .. } = self;
+    pub async fn commit(mut self) -> Result<Committed, LakeError> {
+        if !self.shares.is_empty() {
+            self.end_share();
+        }
+        let StageWriter { table, all: columns, kind, txn, shares, files, .. } = self;
         let rows = files.rows();
         let adds = files.finish().await?;
         let _turn = table.turn().await;
@@ -203,7 +267,8 @@ impl StageWriter {
             };
             actions.extend(table.evolve(&state, &staged_table_columns(&columns))?);
             actions.extend(adds.iter().cloned().map(Action::Add));
-            match table.commit(&state, Change { actions, kind, rows }, Some(&txn)).await? {
+            let change = Change { actions, kind, rows, shares: shares.clone() };
+            match table.commit(&state, change, Some(&txn)).await? {
                 Some(done) => return Ok(done),
                 None => tries.again(&table).await?,
             }

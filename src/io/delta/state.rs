@@ -13,7 +13,8 @@ use super::error::{Doing, LakeError};
 use super::parquet::file_writer;
 use super::rows::{Fields, batch, ints, longs, texts, times, truths};
 use super::schema::{Column, arrow_schema, column, int, text};
-use super::table::{Change, ChangeKind, Committed, JobTxn, Table, TableKind, Tries, Txn};
+use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
+use super::txn::{JobTxn, Share, Txn};
 use crate::domain::value::StageType;
 
 /// The state's table.
@@ -72,7 +73,22 @@ impl Lakehouse {
     /// # Errors
     /// `Contended` when other processes moved the table at every try; the caller calls again.
     pub async fn put_state(&self, row: &StateRow, step: &str, txn: &JobTxn) -> Result<Committed, LakeError> {
-        let txn = Txn::new(format!("ddu/state/{}/{step}", row.table_name), txn);
+        self.put_state_of(row, step, std::slice::from_ref(txn)).await
+    }
+
+    /// As [`Lakehouse::put_state`], for several jobs of the table at once, in the order of their claims.
+    ///
+    /// # Errors
+    /// As [`Lakehouse::put_state`].
+    pub async fn put_state_of(
+        &self,
+        row: &StateRow,
+        step: &str,
+        txns: &[JobTxn],
+    ) -> Result<Committed, LakeError> {
+        let last = txns.last().expect("a state is reported by a job");
+        let shares = shares(txns);
+        let txn = Txn::new(format!("ddu/state/{}/{step}", row.table_name), last);
         let table = self.state_table()?;
         let _turn = table.turn().await;
         let mut tries = Tries::new();
@@ -90,7 +106,7 @@ impl Lakehouse {
             let mut actions: Vec<Action> =
                 table.entries(&state).iter().map(|entry| entry.remove(true)).collect();
             actions.extend(write(&table, &rows).await?);
-            let change = Change { actions, kind: ChangeKind::Overwrite, rows: 1 };
+            let change = Change { actions, kind: ChangeKind::Overwrite, rows: 1, shares: shares.clone() };
             match table.commit(&state, change, Some(&txn)).await? {
                 Some(done) => return Ok(done),
                 None => tries.again(&table).await?,
@@ -112,6 +128,17 @@ impl Lakehouse {
 
     pub(super) fn state_table(&self) -> Result<Arc<Table>, LakeError> {
         self.table(&self.inner.database, TABLE, TableKind::State)
+    }
+}
+
+/// What each job brings to a row that speaks for all of them.
+fn shares(txns: &[JobTxn]) -> Vec<Share> {
+    match txns {
+        [_] => Vec::new(),
+        several => {
+            let share = |txn: &JobTxn| Share { job: txn.job.to_string(), version: txn.version.0, rows: 1 };
+            several.iter().map(share).collect()
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake::kernel::{Action, LogicalFileView, MetadataExt, StructType, Transaction};
 use deltalake::logstore::object_store::path::Path;
+use deltalake::logstore::object_store::{self, ObjectMeta, ObjectStoreExt};
 use deltalake::logstore::{LogStore, LogStoreRef, ObjectStoreRef};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
@@ -20,7 +21,7 @@ use url::Url;
 use super::error::{Doing, LakeError};
 use super::parquet::{DataFile, Only, Scan, row_count};
 use super::schema::{Column, arrow_schema, columns_of, delta_fields};
-use crate::domain::job::{JobId, TxnVersion};
+use super::txn::{KnownTxns, LogEntry, Share, Txn};
 
 /// Tries of one commit while other writers move the table. Within one process commits take turns, so this is for others.
 const COMMIT_TRIES_MAX: u32 = 10;
@@ -63,29 +64,6 @@ impl TableKind {
     }
 }
 
-/// The transaction of one part of a job: it stands beside the rows in a commit, so that a replay recognises itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobTxn {
-    /// The job. Two dropboxes count their jobs apart, so the version alone does not name one.
-    pub job: JobId,
-    /// The version; per table it only rises.
-    pub version: TxnVersion,
-}
-
-/// A transaction: the name of what commits, a version that only rises, and the job that it belongs to.
-#[derive(Debug, Clone)]
-pub(super) struct Txn {
-    pub app: String,
-    pub version: i64,
-    pub job: String,
-}
-
-impl Txn {
-    pub(super) fn new(app: String, txn: &JobTxn) -> Self {
-        Txn { app, version: txn.version.0, job: txn.job.to_string() }
-    }
-}
-
 /// A commit that is in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -100,6 +78,8 @@ pub(super) struct Change {
     pub actions: Vec<Action>,
     pub kind: ChangeKind,
     pub rows: u64,
+    /// What each job brings, where several share the commit, in the order of their versions; else none.
+    pub shares: Vec<Share>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +97,19 @@ pub(super) struct Table {
     pub name: String,
     pub kind: TableKind,
     log_store: LogStoreRef,
-    handle: Mutex<DeltaTable>,
+    handle: Mutex<Handle>,
     turns: Mutex<()>,
     vacuumed: std::sync::Mutex<Option<Timestamp>>,
+    known: KnownTxns,
+    /// The earlier version that was asked for last: a job asks for its own again and again.
+    earlier: std::sync::Mutex<Option<DeltaTableState>>,
+}
+
+/// The table as it was seen last.
+struct Handle {
+    table: DeltaTable,
+    /// The log entry of that version: a table that was made anew has another one under the same number.
+    entry: Option<ObjectMeta>,
 }
 
 impl Table {
@@ -128,8 +118,16 @@ impl Table {
             .and_then(DeltaTableBuilder::build)
             .doing(&name, "open the table")?;
         let log_store = handle.log_store();
-        let (handle, turns, vacuumed) = (Mutex::new(handle), Mutex::new(()), std::sync::Mutex::new(None));
-        Ok(Table { name, kind, log_store, handle, turns, vacuumed })
+        Ok(Table {
+            name,
+            kind,
+            log_store,
+            handle: Mutex::new(Handle { table: handle, entry: None }),
+            turns: Mutex::new(()),
+            vacuumed: std::sync::Mutex::new(None),
+            known: KnownTxns::default(),
+            earlier: std::sync::Mutex::default(),
+        })
     }
 
     pub(super) fn store(&self) -> ObjectStoreRef {
@@ -142,22 +140,47 @@ impl Table {
     }
 
     /// The newest version, `None` while the table does not exist.
+    ///
+    /// Two looks at single files say whether anything is new; the log, which grows, is only listed when something is.
     pub(super) async fn fresh(&self) -> Result<Option<DeltaTableState>, LakeError> {
         let mut handle = self.handle.lock().await;
-        if handle.version().is_some() && handle.update_state().await.is_err() {
-            // The table was removed or made anew under us; what a fresh look shows is the truth.
-            *handle = DeltaTable::new(self.log_store.clone());
-        }
-        if handle.version().is_none() {
-            let exists = self.log_store.is_delta_table_location().await;
-            if !exists.doing(&self.name, "look for the table")? {
-                return Ok(None);
+        if !self.is_newest(&handle).await {
+            if let Some(version) = handle.table.version() {
+                let is_same = handle.entry.is_none() || self.log_entry(version).await == handle.entry;
+                if !is_same || handle.table.update_state().await.is_err() {
+                    // The table was removed or made anew under us; what a fresh look shows is the truth.
+                    handle.table = DeltaTable::new(self.log_store.clone());
+                }
             }
-            handle.load().await.doing(&self.name, "read the table's log")?;
+            if handle.table.version().is_none() {
+                self.forget();
+                let exists = self.log_store.is_delta_table_location().await;
+                if !exists.doing(&self.name, "look for the table")? {
+                    return Ok(None);
+                }
+                handle.table.load().await.doing(&self.name, "read the table's log")?;
+            }
+            handle.entry = match handle.table.version() {
+                Some(version) => self.log_entry(version).await,
+                None => None,
+            };
         }
-        let state = handle.snapshot().doing(&self.name, "read the table's log")?.clone();
+        let state = handle.table.snapshot().doing(&self.name, "read the table's log")?.clone();
         self.check(&state)?;
         Ok(Some(state))
+    }
+
+    /// Whether the log ends where the handle has read to, and is still the one that it has read.
+    async fn is_newest(&self, handle: &Handle) -> bool {
+        let (Some(version), Some(entry)) = (handle.table.version(), &handle.entry) else { return false };
+        let next = self.store().head(&commit_path(version + 1)).await;
+        matches!(next, Err(object_store::Error::NotFound { .. }))
+            && self.log_entry(version).await.as_ref() == Some(entry)
+    }
+
+    /// The log entry of a version; `None` where it is gone or does not answer, which makes the next look a full one.
+    async fn log_entry(&self, version: u64) -> Option<ObjectMeta> {
+        self.store().head(&commit_path(version)).await.ok()
     }
 
     /// The newest version, of a table that must be there.
@@ -171,6 +194,11 @@ impl Table {
         if newest.version() == version {
             return Ok(newest);
         }
+        let earlier = self.earlier().clone();
+        if let Some(state) = earlier.filter(|state| state.version() == version && version < newest.version())
+        {
+            return Ok(state);
+        }
         let mut table = DeltaTable::new(self.log_store.clone());
         table.load_version(version).await.map_err(|e| LakeError::VersionGone {
             table: self.name.clone(),
@@ -179,7 +207,18 @@ impl Table {
         })?;
         let state = table.snapshot().doing(&self.name, "read the table's log")?.clone();
         self.check(&state)?;
+        *self.earlier() = Some(state.clone());
         Ok(state)
+    }
+
+    fn earlier(&self) -> std::sync::MutexGuard<'_, Option<DeltaTableState>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another table stands where this one was: nothing of it is remembered.
+    fn forget(&self) {
+        self.known.forget();
+        *self.earlier() = None;
     }
 
     /// The newest version, of a table that is made with these columns where it does not exist yet.
@@ -215,10 +254,15 @@ impl Table {
         state: &DeltaTableState,
         txn: &Txn,
     ) -> Result<Option<Committed>, LakeError> {
-        let found = state
-            .transaction_version(self.log_store.as_ref(), &txn.app)
-            .await
-            .doing(&self.name, "look for a transaction")?;
+        let found = match self.known.of(state.version(), &txn.app) {
+            Some(known) => known,
+            None => {
+                let asked = state.transaction_version(self.log_store.as_ref(), &txn.app).await;
+                let found = asked.doing(&self.name, "look for a transaction")?;
+                self.known.learn(state.version(), &txn.app, found);
+                found
+            }
+        };
         match found {
             Some(found) if found >= txn.version => self.trace(state.version(), txn, found).await.map(Some),
             _ => Ok(None),
@@ -232,17 +276,23 @@ impl Table {
             // Older entries are gone after a month.
             let Some(entry) = entry else { break };
             let entry = LogEntry::parse(&entry).doing(&self.name, "read the log")?;
-            if entry.txn(&txn.app) == Some(txn.version) {
-                let Some(ddu) = entry.ddu() else { break };
-                if ddu.job.as_ref() != Some(&txn.job) {
+            let Some(in_log) = entry.txn(&txn.app) else { continue };
+            let Some(ddu) = entry.ddu() else {
+                if in_log == txn.version {
+                    break;
+                }
+                continue;
+            };
+            if let Some((job, rows)) = ddu.share(in_log, txn.version) {
+                if job != Some(txn.job.as_str()) {
                     return Err(LakeError::Taken {
                         table: self.name.clone(),
                         wanted: txn.version,
                         job: txn.job.clone(),
-                        other: ddu.job.clone().unwrap_or_default(),
+                        other: job.unwrap_or_default().to_owned(),
                     });
                 }
-                return Ok(Committed { version, rows: ddu.rows });
+                return Ok(Committed { version, rows });
             }
         }
         Err(LakeError::Overtaken {
@@ -278,6 +328,7 @@ impl Table {
             .await;
         let error = match committed {
             Ok(done) => {
+                self.took(state.version(), done.snapshot(), txn).await;
                 self.keep_log_short(done.version()).await;
                 return Ok(Some(Committed { version: done.version(), rows }));
             }
@@ -293,6 +344,16 @@ impl Table {
             return Ok(None);
         }
         Err(error).doing(&self.name, "commit")
+    }
+
+    /// Keeps what a commit has shown, so that nobody needs to read it again.
+    async fn took(&self, before: u64, now: DeltaTableState, txn: Option<&Txn>) {
+        let mut handle = self.handle.lock().await;
+        if handle.table.version() == Some(before) {
+            self.known.carry(before, now.version(), txn);
+            handle.entry = self.log_entry(now.version()).await;
+            handle.table.state = Some(now);
+        }
     }
 
     /// Folds the log now and then, so that opening the table stays quick however many jobs come before upkeep does.
@@ -366,7 +427,7 @@ impl Table {
 
     /// A handle for maintenance.
     pub(super) async fn handle(&self) -> DeltaTable {
-        self.handle.lock().await.clone()
+        self.handle.lock().await.table.clone()
     }
 
     fn check(&self, state: &DeltaTableState) -> Result<(), LakeError> {
@@ -467,63 +528,24 @@ struct Stats {
     max_values: HashMap<String, serde_json::Value>,
 }
 
-/// What we look for in one version of the log.
-struct LogEntry {
-    lines: Vec<LogLine>,
-}
-
-#[derive(Deserialize)]
-struct LogLine {
-    txn: Option<TxnLine>,
-    #[serde(rename = "commitInfo")]
-    commit_info: Option<CommitLine>,
-}
-
-#[derive(Deserialize)]
-struct TxnLine {
-    #[serde(rename = "appId")]
-    app_id: String,
-    version: i64,
-}
-
-#[derive(Deserialize)]
-struct CommitLine {
-    ddu: Option<DduLine>,
-}
-
-#[derive(Deserialize)]
-struct DduLine {
-    rows: u64,
-    job: Option<String>,
-}
-
-impl LogEntry {
-    fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        let lines = serde_json::Deserializer::from_slice(bytes).into_iter();
-        Ok(LogEntry { lines: lines.collect::<Result<_, _>>()? })
-    }
-
-    fn txn(&self, app: &str) -> Option<i64> {
-        let txns = self.lines.iter().filter_map(|line| line.txn.as_ref());
-        txns.filter(|txn| txn.app_id == app).map(|txn| txn.version).next()
-    }
-
-    fn ddu(&self) -> Option<&DduLine> {
-        let infos = self.lines.iter().filter_map(|line| line.commit_info.as_ref());
-        infos.filter_map(|info| info.ddu.as_ref()).next()
-    }
-}
-
 impl Change {
     /// What the commit says about itself; it is evidence for people, and the row count of a replay.
     fn info(&self, txn: Option<&Txn>) -> Vec<(String, serde_json::Value)> {
         let job = txn.map(|txn| txn.job.as_str());
-        let ddu = serde_json::json!({ "rows": self.rows, "job": job });
+        let mut ddu = serde_json::json!({ "rows": self.rows, "job": job });
+        if !self.shares.is_empty() {
+            ddu["jobs"] = serde_json::json!(self.shares);
+        }
         vec![
             ("ddu".to_owned(), ddu),
             ("isBlindAppend".to_owned(), serde_json::json!(self.kind == ChangeKind::Append)),
         ]
     }
+}
+
+/// Where the log has a version.
+fn commit_path(version: u64) -> Path {
+    Path::from(format!("_delta_log/{version:020}.json"))
 }
 
 pub(super) fn no_retries() -> CommitProperties {

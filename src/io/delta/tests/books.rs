@@ -111,3 +111,22 @@ async fn receipts_are_found_by_table_and_by_job() {
     }
     assert_eq!(count, 9);
 }
+
+#[tokio::test]
+async fn jobs_report_a_state_together_and_none_of_them_reports_it_again() {
+    let world = World::new().await;
+    let together = [txn(1), txn(2), txn(4)];
+    let done = world.lake.put_state_of(&state_row("a", 3), "staged", &together).await.unwrap();
+    for lake in [&world.lake, &world.another().await] {
+        for txn in &together {
+            let again = lake.put_state(&state_row("a", 9), "staged", txn).await.unwrap();
+            assert_eq!(again.version, done.version);
+        }
+        assert!(matches!(
+            lake.put_state(&state_row("a", 9), "staged", &txn(3)).await,
+            Err(LakeError::Overtaken { .. })
+        ));
+    }
+    world.lake.put_state(&state_row("a", 5), "staged", &txn(5)).await.unwrap();
+    assert_eq!(world.lake.states().await.unwrap()[0].written, 5);
+}

@@ -227,3 +227,121 @@ async fn a_place_that_cannot_be_used_is_refused_with_its_reason() {
     assert!(matches!(Lakehouse::open(root, "a", "a").await, Err(LakeError::Root { .. })));
     assert!(matches!(Lakehouse::open(root, "../a", "b").await, Err(LakeError::Root { .. })));
 }
+
+// Several jobs in one commit.
+
+/// Begins a commit with the rows of a job.
+async fn begun(world: &World, columns: &[StagedColumn], rows: &[StagedRow], txn: JobTxn) -> StageWriter {
+    let begun = world.lake.stage(&customers(), columns.to_vec(), StageKind::Append, &txn).await.unwrap();
+    let Begin::Open(mut writer) = begun else { panic!("nothing of it was staged yet") };
+    writer.write(&staged_batch(columns, rows).unwrap()).await.unwrap();
+    writer
+}
+
+/// Lets a further job into a commit.
+async fn joined(writer: &mut StageWriter, columns: &[StagedColumn], rows: &[StagedRow], txn: JobTxn) {
+    writer.join(columns.to_vec(), &txn).await.unwrap();
+    if !rows.is_empty() {
+        writer.write(&staged_batch(columns, rows).unwrap()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_of_the_jobs_that_share_a_commit_recognises_itself_on_a_replay() {
+    // Number 4 is missing: its workbook was put aside while the others were read.
+    let world = World::new().await;
+    let mut writer = begun(&world, &columns(), &rows(2, 1..4), txn(2)).await;
+    joined(&mut writer, &columns(), &rows(3, 4..9), txn(3)).await;
+    joined(&mut writer, &columns(), &[], txn(5)).await;
+    joined(&mut writer, &columns(), &rows(6, 9..11), txn(6)).await;
+    let done = writer.commit().await.unwrap();
+    assert_eq!(done, Committed { version: 1, rows: 10 });
+    world.stage(&columns(), &rows(7, 11..12), StageKind::Append, txn(7)).await;
+    for lake in [&world.lake, &world.another().await] {
+        for (number, count) in [(2, 3), (3, 5), (5, 0), (6, 2)] {
+            let again =
+                stage(lake, &columns(), &rows(number, 90..99), StageKind::Append, txn(number.into())).await;
+            assert_eq!(again, Committed { version: 1, rows: count }, "job {number}");
+            assert!(lake.is_staged(&customers(), &txn(number.into())).await.unwrap());
+        }
+        let missing = lake.is_staged(&customers(), &txn(4)).await;
+        assert!(matches!(missing, Err(LakeError::Overtaken { wanted: 1024, found: 1792, .. })));
+        let stranger = JobTxn { job: job(200), version: txn(3).version };
+        assert!(matches!(lake.is_staged(&customers(), &stranger).await, Err(LakeError::Taken { .. })));
+    }
+    assert_eq!(world.lake.staged_count(&customers()).await.unwrap(), 11);
+    assert_eq!(world.rows(1, Some(&job(3))).await, rows(3, 4..9));
+    assert_eq!(world.rows(1, Some(&job(5))).await, []);
+    let numbers: Vec<u32> = world.newest().await.iter().map(|row| row.number).collect();
+    assert_eq!(numbers, (1..12).collect::<Vec<_>>(), "in the order of their claims");
+}
+
+#[tokio::test]
+async fn a_shared_commit_whose_answer_was_lost_is_found_by_all_its_jobs_and_not_repeated() {
+    let world = World::new().await;
+    let log = world.dir.path().canonicalize().unwrap().join("migration/customers/_delta_log");
+    store::faults::lose_answer_of(log.join(format!("{:020}.json", 1)));
+    let mut writer = begun(&world, &columns(), &rows(1, 1..4), txn(1)).await;
+    joined(&mut writer, &columns(), &rows(2, 4..6), txn(2)).await;
+    assert_eq!(writer.commit().await.unwrap().version, 1);
+    for (number, count) in [(1, 3), (2, 2)] {
+        let again = world.stage(&columns(), &rows(number, 1..4), StageKind::Append, txn(number.into())).await;
+        assert_eq!(again, Committed { version: 1, rows: count });
+    }
+    assert_eq!(world.lake.staged_count(&customers()).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_job_that_joins_may_bring_other_columns_and_one_that_cannot_stand_there_leaves_the_commit_as_it_was()
+ {
+    let world = World::new().await;
+    world.stage(&columns(), &rows(1, 1..2), StageKind::Append, txn(1)).await;
+    let narrow = [column("Amount", StageType::Number)];
+    let mut first = rows(2, 2..4);
+    first.iter_mut().for_each(|row| drop(row.values.remove(0)));
+    let wider = [column("CODE", StageType::Text), column("Since", StageType::Date)];
+    let mut second = rows(3, 4..5);
+    second[0].values = vec![Value::Text("00004".into()), Value::Date("2026-02-03".parse().unwrap())];
+    let mut writer = begun(&world, &narrow, &first, txn(2)).await;
+    let other = vec![column("amount", StageType::Text)];
+    assert!(matches!(writer.join(other, &txn(3)).await, Err(LakeError::ColumnType { .. })));
+    joined(&mut writer, &wider, &second, txn(3)).await;
+    let mut expected = columns();
+    expected.push(column("Since", StageType::Date));
+    assert_eq!(writer.table_columns(), expected);
+    joined(&mut writer, &columns(), &rows(4, 5..7), txn(4)).await;
+    let done = writer.commit().await.unwrap();
+    assert_eq!(world.lake.staged_columns(&customers()).await.unwrap().unwrap(), expected);
+    let all = world.newest().await;
+    assert_eq!(all.iter().map(|row| row.number).collect::<Vec<_>>(), (1..7).collect::<Vec<_>>());
+    assert_eq!(all[1].values, [Value::Blank, first[0].values[0].clone(), Value::Blank]);
+    assert_eq!(all[3].values, [Value::Text("00004".into()), Value::Blank, second[0].values[1].clone()]);
+    assert_eq!(world.rows(done.version, Some(&job(4))).await.len(), 2);
+}
+
+#[tokio::test]
+async fn one_jobs_rows_are_found_among_those_of_many_in_one_file_also_across_row_groups() {
+    // 40 jobs of 1000 rows are more than one row group holds; their ids do not rise with their numbers.
+    let world = World::new().await;
+    let of = |by: u8| rows(by, u32::from(by) * 1_000..u32::from(by + 1) * 1_000);
+    let stranger = |by: u8| JobTxn { job: job(by ^ 0x55), ..txn(u64::from(by)) };
+    let named = |by: u8| {
+        let mut rows = of(by);
+        rows.iter_mut().for_each(|row| row.job = job(by ^ 0x55).to_string());
+        rows
+    };
+    let mut writer = begun(&world, &columns(), &named(1), stranger(1)).await;
+    for by in 2..=40 {
+        joined(&mut writer, &columns(), &named(by), stranger(by)).await;
+    }
+    let version = writer.commit().await.unwrap().version;
+    for by in [1, 7, 16, 17, 33, 40] {
+        assert_eq!(world.rows(version, Some(&job(by ^ 0x55))).await, named(by));
+    }
+    let files = std::fs::read_dir(world.dir.path().join("migration/customers")).unwrap();
+    assert_eq!(
+        files.filter(|entry| entry.as_ref().unwrap().file_name() != "_delta_log").count(),
+        1,
+        "one slot"
+    );
+}
