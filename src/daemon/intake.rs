@@ -1,21 +1,28 @@
-//! Takes settled workbooks out of the dropbox, one after the other, beside the run loop: hashing and probing a large
-//! file takes longer than the loop may stand still. What could not be taken rests before it is tried again.
+//! Takes settled workbooks out of the dropbox, in their order, beside the run loop: hashing and probing a large file takes
+//! longer than the loop may stand still. Some are looked into ahead of their turn, and those that are ready are claimed
+//! together. What could not be taken rests before it is tried again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::io::spool::names::shown;
-use crate::pipeline::claim::Claim;
+use crate::pipeline::claim::{CLAIMS_TOGETHER_MAX, Claim, Known};
 use crate::pipeline::report::{FileStatus, HELD};
 use crate::pipeline::settle::Ready;
 use crate::pipeline::{Halt, OPERATOR_WAIT, Pipeline};
 
 /// Results that may wait for the loop; the intake pauses behind them.
-const RESULTS_MAX: usize = 16;
+const RESULTS_MAX: usize = 2 * CLAIMS_TOGETHER_MAX;
+/// While others are looked into, a workbook waits so long for them to be claimed with it: their claims share what they
+/// wait for, and one alone waits for nobody.
+const CLAIMS_GATHER: Duration = Duration::from_millis(20);
+/// Workbooks that are looked into at once, each by a process of its own.
+const LOOKS_AT_ONCE: usize = 2;
 
 /// The intake of one run.
 pub struct Intake {
@@ -90,15 +97,20 @@ impl Intake {
         }
         if !next.is_empty() {
             self.names = next.iter().map(|ready| ready.name.clone()).collect();
+            let (known, mut looked) = mpsc::channel(CLAIMS_TOGETHER_MAX);
+            let looking = pipeline.clone();
+            self.taking.spawn(async move { look_into_all(&looking, next, &known).await });
             let (pipeline, sender) = (pipeline.clone(), self.sender.clone());
             self.taking.spawn(async move {
-                for ready in next {
-                    if pipeline.stop.is_cancelled() {
-                        break;
+                loop {
+                    let ready = next_looked(&mut looked).await;
+                    if ready.is_empty() {
+                        return;
                     }
-                    let result = pipeline.claim(&ready).await;
-                    if sender.send(Taken { name: ready.name, result }).await.is_err() {
-                        break;
+                    for taken in claim_all(&pipeline, ready).await {
+                        if sender.send(taken).await.is_err() {
+                            return;
+                        }
                     }
                 }
             });
@@ -151,6 +163,54 @@ impl Intake {
     pub fn is_idle(&self) -> bool {
         self.taking.is_empty() && self.results.is_empty()
     }
+}
+
+/// A workbook that was looked into, or what was in the way.
+type Looked = (OsString, Result<Option<Known>, Halt>);
+
+/// Looks into the workbooks, and hands them on in their order.
+async fn look_into_all(pipeline: &Pipeline, ready: Vec<Ready>, known: &mpsc::Sender<Looked>) {
+    let look = |ready: Ready| async move { (ready.name.clone(), pipeline.look_into(ready).await) };
+    let mut looks = futures::stream::iter(ready).map(look).buffered(LOOKS_AT_ONCE);
+    while let Some(looked) = looks.next().await {
+        if pipeline.stop.is_cancelled() || known.send(looked).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// Workbooks that can be claimed together; none after the last.
+async fn next_looked(looked: &mut mpsc::Receiver<Looked>) -> Vec<Looked> {
+    let mut ready = Vec::with_capacity(CLAIMS_TOGETHER_MAX);
+    ready.extend(looked.recv().await);
+    let until = tokio::time::Instant::now() + CLAIMS_GATHER;
+    while !ready.is_empty() && ready.len() < CLAIMS_TOGETHER_MAX {
+        match tokio::time::timeout_at(until, looked.recv()).await {
+            Ok(Some(next)) => ready.push(next),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    ready
+}
+
+/// Claims those that can be claimed.
+async fn claim_all(pipeline: &Pipeline, looked: Vec<Looked>) -> Vec<Taken> {
+    let (mut taken, mut names, mut known) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, looked) in looked {
+        match looked {
+            Ok(Some(workbook)) => {
+                names.push(name);
+                known.push(workbook);
+            }
+            Ok(None) => taken.push(Taken { name, result: Ok(Claim::Changed) }),
+            Err(halt) => taken.push(Taken { name, result: Err(halt) }),
+        }
+    }
+    if !pipeline.stop.is_cancelled() && !known.is_empty() {
+        let results = pipeline.claim(known).await;
+        taken.extend(names.into_iter().zip(results).map(|(name, result)| Taken { name, result }));
+    }
+    taken
 }
 
 fn status(name: &OsStr, state: &str, waiting_for: &str) -> FileStatus {

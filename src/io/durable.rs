@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 
+/// Waits for the disk at once.
+const WAITS_AT_ONCE: usize = 4;
+
 /// A change to the disk that did not happen, or may not have reached it. The operator must act.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {}", path.display())]
@@ -69,18 +72,47 @@ pub fn create_dir_all(dir: &Path) -> Result<(), DiskError> {
     }
 }
 
+/// Creates one folder in one that is there. It is durable once the one above is synced: for many of them at once.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn create_dir_unlisted(dir: &Path) -> Result<(), DiskError> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        result => doing(result, "create the folder", dir),
+    }
+}
+
 /// Puts `bytes` at `path`, replacing what stands there: readers see the old file or the new one, never a part.
 ///
 /// # Errors
 /// When the disk refuses; the old file is untouched then, a temporary file may be left beside it.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    replace_unlisted(path, bytes)?;
+    sync_dir(parent(path))
+}
+
+/// As [`replace`], durable once the directory is synced: for many files at once.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_unlisted(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let temporary = temporary_beside(path);
     let mut file = doing(File::create(&temporary), "create", &temporary)?;
     doing(file.write_all(bytes), "write", &temporary)?;
     doing(file.sync_all(), "sync", &temporary)?;
     drop(file);
-    doing(fs::rename(&temporary, path), "rename to", path)?;
-    sync_dir(parent(path))
+    doing(fs::rename(&temporary, path), "rename to", path)
+}
+
+/// As [`replace`], for files of one directory, which is synced once, after the last.
+///
+/// # Errors
+/// When the disk refuses; some of the files may be new then.
+pub fn replace_all(dir: &Path, files: Vec<(PathBuf, Vec<u8>)>) -> Result<(), DiskError> {
+    let written = together(files, |(path, bytes)| replace_unlisted(&path, &bytes));
+    written.into_iter().collect::<Result<(), _>>()?;
+    sync_dir(dir)
 }
 
 /// Puts `bytes` at `path` without waiting for the disk: for texts that can be made again at any time.
@@ -129,6 +161,19 @@ pub fn publish(from: &Path, to: &Path) -> Result<(), DiskError> {
 /// # Errors
 /// `AlreadyExists` when something stands at `to`; `NotFound` when `from` is gone.
 pub fn rename_noreplace(from: &Path, to: &Path) -> Result<(), DiskError> {
+    rename_noreplace_unlisted(from, to)?;
+    sync_dir(parent(to))?;
+    if parent(from) != parent(to) {
+        sync_dir(parent(from))?;
+    }
+    Ok(())
+}
+
+/// As [`rename_noreplace`], durable once the folder of `to` and then that of `from` are synced: for many moves at once.
+///
+/// # Errors
+/// As [`rename_noreplace`].
+pub fn rename_noreplace_unlisted(from: &Path, to: &Path) -> Result<(), DiskError> {
     let renamed = rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
     let renamed = match renamed {
         // Not every file system knows the flag; the caller owns the destination folder, so looking first is enough.
@@ -137,12 +182,7 @@ pub fn rename_noreplace(from: &Path, to: &Path) -> Result<(), DiskError> {
         }
         other => other.map_err(io::Error::from),
     };
-    doing(renamed, "rename to", to)?;
-    sync_dir(parent(to))?;
-    if parent(from) != parent(to) {
-        sync_dir(parent(from))?;
-    }
-    Ok(())
+    doing(renamed, "rename to", to)
 }
 
 /// Removes a file; its absence is success.
@@ -187,19 +227,46 @@ pub fn remove_dir_all(dir: &Path) -> Result<(), DiskError> {
     }
 }
 
+/// Does the work for all, some at once, and gives the answers in their order: each mostly waits for the disk, which
+/// answers several in the time of one.
+pub fn together<T: Send, R: Send>(mut items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let share = items.len().div_ceil(WAITS_AT_ONCE).max(1);
+    let mut shares = Vec::new();
+    while items.len() > share {
+        shares.push(items.split_off(items.len() - share));
+    }
+    let work = &work;
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (shares.into_iter().rev())
+            .map(|share| scope.spawn(move || share.into_iter().map(work).collect::<Vec<R>>()))
+            .collect();
+        let mut done: Vec<R> = items.into_iter().map(work).collect();
+        for other in others {
+            match other.join() {
+                Ok(more) => done.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    })
+}
+
 /// Bytes that may still be written at a place; `None` where the system does not tell.
 pub fn free_bytes(place: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(place).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Opens a file for appending lines; a file made by this call is durable in its directory.
+/// Opens a file for appending lines; it is durable in its directory. One that has lines already was opened before, and
+/// is so since then.
 ///
 /// # Errors
 /// When the disk refuses.
 pub fn open_appending(path: &Path) -> Result<File, DiskError> {
     let file = doing(OpenOptions::new().create(true).append(true).read(true).open(path), "open", path)?;
-    sync_dir(parent(path))?;
+    if doing(file.metadata(), "look at", path)?.len() == 0 {
+        sync_dir(parent(path))?;
+    }
     Ok(file)
 }
 

@@ -147,12 +147,11 @@ impl JobDir {
         Ok(found)
     }
 
-    /// Makes the folder and writes `job.json`: the claim's first trace, void until the workbook follows.
+    /// Writes `job.json` into the folder, which was made for it: the claim's first trace, void until the workbook follows.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn create(&self, record: &JobRecord) -> Result<(), DiskError> {
-        durable::create_dir_all(&self.path)?;
+    pub fn begin(&self, record: &JobRecord) -> Result<(), DiskError> {
         let text = serde_json::to_vec_pretty(record).expect("a job record is plain data");
         durable::replace(&self.path.join("job.json"), &text)
     }

@@ -54,6 +54,23 @@ impl Spool {
         Ok(durable::replace(&self.mark(record, load), &text)?)
     }
 
+    /// As [`Self::remember_loaded`], for jobs of one table that append: their memory is on the disk together.
+    ///
+    /// # Errors
+    /// When the disk refuses; some may be remembered then.
+    pub fn remember_all_loaded(&self, loads: &[(&JobRecord, &LoadSettings)]) -> Result<(), SpoolError> {
+        let Some((first, load)) = loads.first() else { return Ok(()) };
+        let folder = self.table_marks(&first.database, &load.table_name);
+        durable::create_dir_all(&folder)?;
+        let mut files = Vec::with_capacity(loads.len());
+        for (record, load) in loads {
+            let loaded = Loaded { job: record.job.to_string(), workbook: record.workbook.clone() };
+            let text = serde_json::to_vec(&loaded).expect("two texts are plain data");
+            files.push((self.mark(record, load), text));
+        }
+        Ok(durable::replace_all(&folder, files)?)
+    }
+
     /// Forgets everything about a database that is dropped.
     ///
     /// # Errors
@@ -66,8 +83,9 @@ impl Spool {
         self.work().join("loaded").join(database).join(table.as_str())
     }
 
-    /// The same bytes into another entity, from another sheet or with another verb are another load.
-    fn mark(&self, record: &JobRecord, load: &LoadSettings) -> PathBuf {
+    /// Where it is remembered that these bytes were loaded in this way. The same bytes into another entity, from another
+    /// sheet or with another verb are another load.
+    pub fn mark(&self, record: &JobRecord, load: &LoadSettings) -> PathBuf {
         let way = serde_json::to_string(&(
             &record.sha256,
             &record.target,

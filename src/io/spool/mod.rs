@@ -177,14 +177,15 @@ impl Spool {
         Ok(jobs)
     }
 
-    /// The next number in the order of claims; it is on the disk before it is given out.
+    /// So many next numbers in the order of claims, the first of them. They are used up once `.work` is synced, which
+    /// whoever claims with them does before a workbook moves.
     ///
     /// It is at least the milliseconds of `now`: a dropbox that is made anew beside an old lakehouse goes on above the
     /// numbers that its tables have seen.
     ///
     /// # Errors
     /// When the disk refuses, or the counter is not a number.
-    pub fn next_seq(&self, now: Timestamp) -> Result<JobSeq, SpoolError> {
+    pub fn next_seqs(&self, now: Timestamp, count: usize) -> Result<JobSeq, SpoolError> {
         let path = self.work().join("seq");
         let last: u64 = match std::fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().map_err(|_| SpoolError::Broken {
@@ -194,9 +195,10 @@ impl Spool {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
             Err(source) => return Err(DiskError { doing: "read", path, source }.into()),
         };
-        let next = u64::try_from(now.as_millisecond()).unwrap_or(0).max(last + 1);
-        durable::replace(&path, next.to_string().as_bytes())?;
-        Ok(JobSeq(next))
+        let first = u64::try_from(now.as_millisecond()).unwrap_or(0).max(last + 1);
+        let last = first + (count as u64).saturating_sub(1);
+        durable::replace_unlisted(&path, last.to_string().as_bytes())?;
+        Ok(JobSeq(first))
     }
 }
 
@@ -224,7 +226,8 @@ mod tests {
         let spool = Spool::at(dir.path());
         spool.prepare().unwrap();
         let now = Timestamp::from_millisecond(5_000).unwrap();
-        assert_eq!(spool.next_seq(now).unwrap(), JobSeq(5_000));
-        assert_eq!(Spool::at(dir.path()).next_seq(Timestamp::UNIX_EPOCH).unwrap(), JobSeq(5_001));
+        assert_eq!(spool.next_seqs(now, 1).unwrap(), JobSeq(5_000));
+        assert_eq!(spool.next_seqs(now, 3).unwrap(), JobSeq(5_001));
+        assert_eq!(Spool::at(dir.path()).next_seqs(Timestamp::UNIX_EPOCH, 1).unwrap(), JobSeq(5_004));
     }
 }
