@@ -51,6 +51,13 @@ const ROWS_LEFT: u8 = 3;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // A reader is started for every workbook and needs nothing of what follows.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|command| command == workbook::CHILD_COMMAND)
+        && let Some(request) = arguments.next().and_then(|request| request.into_string().ok())
+    {
+        return workbook::serve_child(&request);
+    }
     // Two TLS providers are compiled in by our libraries; whichever is asked first would otherwise be in doubt.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("ddu: the TLS provider was chosen twice");

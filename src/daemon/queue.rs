@@ -1,5 +1,5 @@
-//! Which job goes next: several at once, but rows of one table and of one entity in the order of arrival, and jobs with
-//! an `order` only after those with a lower one.
+//! Which jobs go next: several at once, but rows of one table and of one entity in the order of arrival, and jobs with
+//! an `order` only after those with a lower one; small ones of one table together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::domain::job::{JobId, JobSeq};
 use crate::domain::table::TableName;
 use crate::io::spool::job_dir::JobRecord;
+use crate::pipeline::group::{GROUP_JOBS_MAX, may_share, share_place};
 
 /// Jobs that may be open at once; further workbooks wait in the dropbox, where the status shows them.
 pub const JOBS_OPEN_MAX: usize = 256;
@@ -26,8 +27,9 @@ struct Resting {
     not_before: Option<Instant>,
 }
 
+/// Jobs that are worked on together, one after the other; of most there is one.
 struct Working {
-    job: JobId,
+    jobs: Vec<JobId>,
     needs: HashSet<String>,
     order: Option<i64>,
     claimed_at: jiff::Timestamp,
@@ -44,14 +46,49 @@ impl Queue {
         Queue { only, ..Queue::default() }
     }
 
-    /// Takes the next job whose tables and entities no job before it has, while fewer than `at_once` are worked on.
-    pub fn next(&mut self, now: Instant, at_once: usize) -> Option<JobRecord> {
+    /// Takes the next job whose tables and entities no job before it has, while fewer than `at_once` are worked on, and
+    /// with it those behind it that may be staged together with it, in the order of their claims. They count as one.
+    ///
+    /// None is waited for: only jobs that could go right after it go with it.
+    pub fn next(&mut self, now: Instant, at_once: usize) -> Option<Vec<JobRecord>> {
         let (seq, order) = self.find(now, at_once)?;
-        let Resting { record, .. } = self.waiting.remove(&seq)?;
-        let working =
-            Working { job: record.job.clone(), needs: needs(&record), order, claimed_at: record.claimed_at };
+        let behind = self.behind(seq, now);
+        let mut records = Vec::with_capacity(1 + behind.len());
+        for seq in std::iter::once(seq).chain(behind) {
+            records.push(self.waiting.remove(&seq)?.record);
+        }
+        let first = &records[0];
+        let working = Working {
+            jobs: records.iter().map(|record| record.job.clone()).collect(),
+            needs: needs(first),
+            order,
+            claimed_at: first.claimed_at,
+        };
         self.working.insert(seq, working);
-        Some(record)
+        Some(records)
+    }
+
+    /// The jobs that may share the staging of this one, as far as no other of the same table or entity stands between.
+    fn behind(&self, first: JobSeq, now: Instant) -> Vec<JobSeq> {
+        let record = &self.waiting[&first].record;
+        if !may_share(record) {
+            return Vec::new();
+        }
+        let place = needs(record);
+        let mut behind = Vec::new();
+        for (seq, resting) in self.waiting.range(first..).skip(1) {
+            if behind.len() + 1 >= GROUP_JOBS_MAX {
+                break;
+            }
+            let next = &resting.record;
+            let ready = resting.not_before.is_none_or(|not_before| not_before <= now);
+            if ready && may_share(next) && share_place(record, next) {
+                behind.push(*seq);
+            } else if !needs(next).is_disjoint(&place) {
+                break;
+            }
+        }
+        behind
     }
 
     /// Whether a job could be taken now.
@@ -106,9 +143,9 @@ impl Queue {
         turns
     }
 
-    /// Gives back what a job held, when it is done or rests.
-    pub fn release(&mut self, record: &JobRecord) {
-        self.working.remove(&record.seq);
+    /// Gives back what the jobs held that were taken with this one, when they are done or rest.
+    pub fn release(&mut self, first: &JobRecord) {
+        self.working.remove(&first.seq);
     }
 
     /// Lets every resting job try again at once.
@@ -131,7 +168,7 @@ impl Queue {
     /// Whether the job is open.
     pub fn holds(&self, job: &JobId) -> bool {
         self.waiting().any(|record| record.job == *job)
-            || self.working.values().any(|working| working.job == *job)
+            || self.working.values().any(|working| working.jobs.contains(job))
     }
 
     /// When the oldest open job was claimed.
@@ -142,12 +179,12 @@ impl Queue {
 
     /// Jobs open in all.
     pub fn open(&self) -> usize {
-        self.waiting.len() + self.working.len()
+        self.waiting.len() + self.working()
     }
 
     /// Jobs that are worked on right now.
     pub fn working(&self) -> usize {
-        self.working.len()
+        self.working.values().map(|working| working.jobs.len()).sum()
     }
 }
 
@@ -206,12 +243,16 @@ mod tests {
         queue
     }
 
+    fn numbers(taken: Option<Vec<JobRecord>>) -> Vec<u64> {
+        taken.unwrap_or_default().iter().map(|record| record.seq.0).collect()
+    }
+
     /// The numbers of the jobs in the order in which they go when one is worked on at a time.
     fn one_by_one(mut queue: Queue) -> Vec<u64> {
         let mut turns = Vec::new();
-        while let Some(record) = queue.next(Instant::now(), 1) {
-            queue.release(&record);
-            turns.push(record.seq.0);
+        while let Some(records) = queue.next(Instant::now(), 1) {
+            queue.release(&records[0]);
+            turns.extend(records.iter().map(|record| record.seq.0));
         }
         turns
     }
@@ -221,10 +262,55 @@ mod tests {
         let mut queue = queue(&[(2, "a", None), (3, "b", None)]);
         let now = Instant::now();
         queue.add(job(1, "a", None), Some(now + Duration::from_secs(30)));
-        assert_eq!(queue.next(now, 4).unwrap().seq.0, 3);
+        assert_eq!(numbers(queue.next(now, 4)), [3]);
         assert!(queue.next(now, 4).is_none(), "the later job of the table went first");
-        assert_eq!(queue.next(now + Duration::from_secs(30), 4).unwrap().seq.0, 1);
+        assert_eq!(numbers(queue.next(now + Duration::from_secs(30), 4)), [1, 2]);
+        queue.add(job(4, "a", None), None);
         assert!(queue.next(now + Duration::from_secs(60), 4).is_none(), "two jobs of one table at once");
+    }
+
+    #[test]
+    fn small_jobs_of_one_table_go_together_and_none_passes_another_of_its_table_or_entity() {
+        let now = Instant::now();
+        let mut waiting = queue(&[(1, "a", None), (2, "b", None), (3, "a", None), (4, "a", None)]);
+        assert_eq!(numbers(waiting.next(now, 4)), [1, 3, 4]);
+        assert_eq!((waiting.working(), waiting.open()), (3, 4));
+        assert_eq!(numbers(waiting.next(now, 2)), [2], "the three count as one");
+
+        let cut = |change: &dyn Fn(&mut JobRecord)| {
+            let mut queue = queue(&[(1, "a", None), (4, "a", None)]);
+            let mut second = job(2, "a", None);
+            change(&mut second);
+            queue.add(second, None);
+            numbers(queue.next(now, 4))
+        };
+        assert_eq!(cut(&|_| ()), [1, 2, 4]);
+        assert_eq!(cut(&|job| job.loads[0].overwrite = true), [1]);
+        assert_eq!(cut(&|job| job.loads[0].dry_run = true), [1]);
+        assert_eq!(cut(&|job| job.heals = Some("a job".to_owned())), [1]);
+        assert_eq!(cut(&|job| job.bytes = u64::MAX), [1]);
+        assert_eq!(cut(&|job| job.loads.extend(job.loads.clone())), [1]);
+        assert_eq!(cut(&|job| job.loads[0].order = Some(1)), [1]);
+        assert_eq!(
+            cut(&|job| job.loads[0].table_name = String::from("b").try_into().unwrap()),
+            [1],
+            "its entity"
+        );
+    }
+
+    #[test]
+    fn no_more_jobs_go_together_than_may_and_one_that_rests_ends_them() {
+        let now = Instant::now();
+        let many: Vec<_> = (1..=GROUP_JOBS_MAX as u64 + 5).map(|seq| (seq, "a", None)).collect();
+        let mut waiting = queue(&many);
+        let taken = waiting.next(now, 1).unwrap();
+        assert_eq!(taken.len(), GROUP_JOBS_MAX);
+        waiting.release(&taken[0]);
+        assert_eq!(waiting.next(now, 1).unwrap().len(), 5);
+
+        let mut waiting = queue(&[(1, "a", None), (3, "a", None)]);
+        waiting.add(job(2, "a", None), Some(now + Duration::from_secs(30)));
+        assert_eq!(numbers(waiting.next(now, 4)), [1]);
     }
 
     #[test]
@@ -254,9 +340,9 @@ mod tests {
         let now = Instant::now();
         let first = queue.next(now, 4).unwrap();
         let second = queue.next(now, 4).unwrap();
-        assert_eq!([first.seq.0, second.seq.0], [3, 1]);
+        assert_eq!([first[0].seq.0, second[0].seq.0], [3, 1]);
         assert!(queue.next(now, 4).is_none());
-        queue.release(&second);
-        assert_eq!(queue.next(now, 4).unwrap().seq.0, 2);
+        queue.release(&second[0]);
+        assert_eq!(numbers(queue.next(now, 4)), [2]);
     }
 }

@@ -35,6 +35,8 @@ const UPKEEP_JOBS: usize = 50;
 const SETTLING_LOOK: Duration = Duration::from_millis(200);
 /// Pause between looks at least: a file that is being copied in causes thousands of events a second.
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The pause after a look is so many times as long as the look took: one at thousands of files must not fill the time.
+const LOOK_PAUSE_PER_LOOK: u32 = 10;
 
 /// The loop of one run.
 pub struct RunLoop {
@@ -67,6 +69,8 @@ pub struct RunLoop {
 struct Looks {
     due: Instant,
     last: Instant,
+    /// Until the next one at least.
+    pause: Duration,
     /// Something waits for time to pass.
     settling: bool,
     /// A workbook could be taken but for its turn.
@@ -76,10 +80,11 @@ struct Looks {
     failing: bool,
 }
 
-/// What came of working on a job; no end where its claim had never happened.
+/// What came of working on jobs that were taken together. No end where a claim had never happened; no result for jobs
+/// that were not begun, because one before them could not go on or because they are to go in another company.
 struct Worked {
-    record: JobRecord,
-    result: Result<Option<Ended>, Halt>,
+    records: Vec<JobRecord>,
+    results: Vec<Result<Option<Ended>, Halt>>,
 }
 
 impl RunLoop {
@@ -106,7 +111,15 @@ impl RunLoop {
             upkeep: JoinSet::new(),
             upkeep_at: now + UPKEEP_PAUSE,
             ended_since: 0,
-            looks: Looks { due: now, last: now, settling: false, more: false, held: 0, failing: false },
+            looks: Looks {
+                due: now,
+                last: now,
+                pause: LOOK_PAUSE_MIN,
+                settling: false,
+                more: false,
+                held: 0,
+                failing: false,
+            },
             drain_until: None,
             end: RunEnd::default(),
             broken: 0,
@@ -187,11 +200,11 @@ impl RunLoop {
                         _ = wishes.next() => {}
                     }
                 }
-                return Ok(self.ended());
+                return Ok(self.run_end());
             }
             self.keep_up();
             let sleep = self.sleep();
-            let may_look = self.drain_until.is_none() && self.looks.due > self.looks.last + LOOK_PAUSE_MIN;
+            let may_look = self.drain_until.is_none() && self.looks.due > self.looks.last + self.looks.pause;
             tokio::select! {
                 () = wake.notified(), if may_look => self.look_soon(),
                 () = tokio::time::sleep(sleep) => {}
@@ -224,7 +237,7 @@ impl RunLoop {
                     Wish::Stop => self.drain(),
                     Wish::StopNow => {
                         tracing::warn!("stopping at once; the next start goes on from the journals");
-                        return Ok(self.ended());
+                        return Ok(self.run_end());
                     }
                     Wish::Reload => self.reload(),
                     Wish::Look => {
@@ -236,7 +249,7 @@ impl RunLoop {
             }
             if self.drain_until.is_some_and(|until| until <= Instant::now()) && !self.is_idle() {
                 tracing::warn!("not drained in time; the next start goes on from the journals");
-                return Ok(self.ended());
+                return Ok(self.run_end());
             }
         }
     }
@@ -292,12 +305,13 @@ impl RunLoop {
         look.standing.extend(ready_standing);
         look.standing.sort_by(|a, b| a.file.cmp(&b.file));
         pipeline.board.show_dropbox(look.standing, (pipeline.now)());
+        self.looks.pause = LOOK_PAUSE_MIN.max(now.elapsed() * LOOK_PAUSE_PER_LOOK);
         Ok(())
     }
 
     /// Looks again as soon as that may be.
     fn look_soon(&mut self) {
-        self.looks.due = self.looks.due.min(self.looks.last + LOOK_PAUSE_MIN);
+        self.looks.due = self.looks.due.min(self.looks.last + self.looks.pause);
     }
 
     fn taken(&mut self, taken: Taken) {
@@ -324,22 +338,28 @@ impl RunLoop {
     }
 
     fn start_jobs(&mut self, now: Instant) {
-        while let Some(record) = self.next_job(now) {
+        while let Some(records) = self.queue.next(now, usize::from(self.pipeline.settings.jobs_at_once)) {
             let (pipeline, until) = (self.pipeline.clone(), self.plan.until);
             self.working.spawn(async move {
-                let result = work(&pipeline, &record, until).await;
-                Worked { record, result }
+                let results = work(&pipeline, &records, until).await;
+                Worked { records, results }
             });
         }
     }
 
-    fn next_job(&mut self, now: Instant) -> Option<JobRecord> {
-        self.queue.next(now, usize::from(self.pipeline.settings.jobs_at_once))
+    fn worked(&mut self, worked: Worked) {
+        let Worked { records, results } = worked;
+        self.queue.release(&records[0]);
+        let mut results = results.into_iter();
+        for record in records {
+            match results.next() {
+                Some(result) => self.ended(record, result),
+                None => self.queue.add(record, None),
+            }
+        }
     }
 
-    fn worked(&mut self, worked: Worked) {
-        let Worked { record, result } = worked;
-        self.queue.release(&record);
+    fn ended(&mut self, record: JobRecord, result: Result<Option<Ended>, Halt>) {
         match result {
             Ok(ended) => {
                 self.ended_since += 1;
@@ -400,7 +420,9 @@ impl RunLoop {
             && !self.queue.has_next(now, usize::from(self.pipeline.settings.jobs_at_once))
     }
 
-    fn ended(&self) -> RunEnd {
+    /// How the run ended; the board is left as it is then.
+    fn run_end(&self) -> RunEnd {
+        self.pipeline.board.publish_anew();
         RunEnd {
             halted: self.queue.open() + self.intake.resting() + self.broken,
             held: self.looks.held,
@@ -423,8 +445,9 @@ impl RunLoop {
 
     fn sleep(&self) -> Duration {
         let now = Instant::now();
+        let board = self.pipeline.board.catch_up().map(|pause| now + pause);
         let looks = (self.plan.take && self.drain_until.is_none()).then_some(self.looks.due);
-        let wakes = [looks, self.queue.next_wake(now), self.drain_until];
+        let wakes = [looks, board, self.queue.next_wake(now), self.drain_until];
         let sleeps = wakes.into_iter().flatten().map(|at| at.saturating_duration_since(now));
         sleeps.fold(SLEEP_MAX, Duration::min)
     }
@@ -519,12 +542,19 @@ impl RunLoop {
     }
 }
 
-/// Takes a job from where its journal says it stands as far as it will go.
-async fn work(pipeline: &Pipeline, record: &JobRecord, until: Until) -> Result<Option<Ended>, Halt> {
-    match pipeline.reclaim(&record.job).await? {
-        Some(mut job) => pipeline.advance(&mut job, until).await.map(Some),
-        None => Ok(None),
+/// Takes jobs from where their journals say they stand as far as they will go, and says what came of those in front.
+async fn work(pipeline: &Pipeline, records: &[JobRecord], until: Until) -> Vec<Result<Option<Ended>, Halt>> {
+    let mut jobs = Vec::with_capacity(records.len());
+    for record in records {
+        match pipeline.reclaim(&record.job).await {
+            Ok(Some(job)) => jobs.push(job),
+            other if jobs.is_empty() => return vec![other.map(|_| None)],
+            // It has its turn when those before it are done.
+            Ok(None) | Err(_) => break,
+        }
     }
+    let ends = pipeline.advance_together(&mut jobs, until).await;
+    ends.into_iter().map(|end| end.map(Some)).collect()
 }
 
 async fn maintain(pipeline: &Pipeline) {

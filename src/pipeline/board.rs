@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,12 @@ use crate::domain::job::JobId;
 use crate::io::durable::{remove, replace_lazily};
 use crate::io::spool::Spool;
 use crate::io::spool::names::status_name;
+
+/// Pause between two writings of the board, and of the texts beside it, for each entry that it has: with many jobs it is
+/// not all written anew at every step of each.
+const PUBLISH_PAUSE_PER_ENTRY: Duration = Duration::from_millis(1);
+/// The longest of those pauses.
+const PUBLISH_PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// What the running daemon lets other processes read: `.work/board.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -35,6 +42,20 @@ struct Inner {
     dropbox: Vec<FileStatus>,
     jobs: BTreeMap<JobId, JobStatus>,
     texts: HashMap<String, String>,
+    /// Texts that are not written yet, by the file that they speak of.
+    unwritten: BTreeMap<String, String>,
+    published: Option<Instant>,
+    /// It shows more than was written.
+    stale: bool,
+}
+
+impl Inner {
+    /// How long the next writing waits.
+    fn pause(&self) -> Duration {
+        let entries = u32::try_from(self.jobs.len() + self.dropbox.len()).unwrap_or(u32::MAX);
+        let pause = PUBLISH_PAUSE_PER_ENTRY.saturating_mul(entries).min(PUBLISH_PAUSE_MAX);
+        self.published.map_or(Duration::ZERO, |at| pause.saturating_sub(at.elapsed()))
+    }
 }
 
 impl Board {
@@ -80,12 +101,13 @@ impl Board {
         for file in gone {
             // Taken along by its workbook, or taken away by a person: there is nothing left to tell.
             inner.texts.remove(&file);
+            inner.unwritten.remove(&file);
             if let Err(error) = remove(&self.status.join(status_name(&file))) {
                 tracing::warn!(file, error = %error.source, "status text not removed");
             }
         }
         inner.dropbox = standing;
-        self.publish(&inner);
+        self.publish(&mut inner);
     }
 
     /// Shows where a job stands; `text` is for the sender.
@@ -93,7 +115,7 @@ impl Board {
         let mut inner = self.inner();
         self.write(&mut inner, &job.workbook, now, &format!("{text}\njob {}", job.job));
         inner.jobs.insert(job.job.clone(), job);
-        self.publish(&inner);
+        self.publish(&mut inner);
     }
 
     /// Shows that a job waits for its turn, unless more is known of it.
@@ -115,43 +137,71 @@ impl Board {
         if let Some(status) = inner.jobs.get_mut(job) {
             status.waiting_for = Some(waiting_for);
         }
-        self.publish(&inner);
+        self.publish(&mut inner);
     }
 
     /// Shows how a job ended and takes it off the board.
     pub fn show_end(&self, job: &JobId, workbook: &str, now: Timestamp, text: &str) {
         let mut inner = self.inner();
         self.write(&mut inner, workbook, now, &format!("{text}\njob {job}"));
+        // Nobody will say it again if this process dies before the board is written next.
+        if let Some(stamped) = inner.unwritten.remove(workbook) {
+            self.write_text(workbook, &stamped);
+        }
         inner.texts.remove(workbook);
         inner.jobs.remove(job);
-        self.publish(&inner);
+        self.publish(&mut inner);
     }
 
     /// Takes a job off the board that turned out to be none.
     pub fn forget(&self, job: &JobId) {
         let mut inner = self.inner();
         inner.jobs.remove(job);
-        self.publish(&inner);
+        self.publish(&mut inner);
     }
 
     /// Puts what it shows in the place of what an earlier daemon left.
     pub fn publish_anew(&self) {
-        self.publish(&self.inner());
+        let mut inner = self.inner();
+        inner.published = None;
+        self.publish(&mut inner);
     }
 
+    /// Writes what was put off, if its time has come; says how long it still waits otherwise.
+    pub fn catch_up(&self) -> Option<Duration> {
+        let mut inner = self.inner();
+        if inner.stale {
+            self.publish(&mut inner);
+        }
+        inner.stale.then(|| inner.pause())
+    }
+
+    /// Shows a text, now or when the board is written next.
     fn write(&self, inner: &mut Inner, file: &str, now: Timestamp, text: &str) {
         if inner.texts.get(file).is_some_and(|shown| shown == text) {
             return;
         }
         let stamped = format!("{file}\n{}\n{text}\n", now.strftime("%Y-%m-%d %H:%M:%S UTC"));
+        inner.unwritten.insert(file.to_owned(), stamped);
+        inner.texts.insert(file.to_owned(), text.to_owned());
+    }
+
+    fn write_text(&self, file: &str, stamped: &str) {
         if let Err(error) = replace_lazily(&self.status.join(status_name(file)), stamped.as_bytes()) {
             // The status is a service; work goes on without it.
             tracing::warn!(file, error = %error.source, "status text not written");
         }
-        inner.texts.insert(file.to_owned(), text.to_owned());
     }
 
-    fn publish(&self, inner: &Inner) {
+    fn publish(&self, inner: &mut Inner) {
+        inner.stale = !inner.pause().is_zero();
+        if inner.stale {
+            return;
+        }
+        inner.published = Some(Instant::now());
+        for (file, stamped) in std::mem::take(&mut inner.unwritten) {
+            self.write_text(&file, &stamped);
+        }
         let snapshot =
             Snapshot { dropbox: inner.dropbox.clone(), jobs: inner.jobs.values().cloned().collect() };
         let text = serde_json::to_vec(&snapshot).expect("a snapshot is plain data");

@@ -18,6 +18,8 @@ mod read;
 
 pub mod stage;
 
+pub mod group;
+
 pub mod preflight;
 
 pub mod migrate;

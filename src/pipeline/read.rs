@@ -109,6 +109,19 @@ impl Pipeline {
         load: &LoadSettings,
         kinds: Option<ColumnKinds>,
     ) -> Result<OpenSheet, Unstaged> {
+        let existing = if load.overwrite { None } else { self.lake.staged_columns(&load.table_name).await? };
+        self.open_sheet_beside(file, name, load, kinds, existing.as_deref().unwrap_or_default()).await
+    }
+
+    /// As [`Self::open_sheet_of`], for a table that has, or is about to have, these columns.
+    pub(super) async fn open_sheet_beside(
+        &self,
+        file: std::fs::File,
+        name: &str,
+        load: &LoadSettings,
+        kinds: Option<ColumnKinds>,
+        existing: &[StagedColumn],
+    ) -> Result<OpenSheet, Unstaged> {
         let (file, name) = match &load.package_file {
             None => (file, name),
             Some(inner) => (self.unpacked(file, name, inner).await?, inner.as_str()),
@@ -131,8 +144,7 @@ impl Pipeline {
             }
             entity => entity?,
         };
-        let existing = if load.overwrite { None } else { self.lake.staged_columns(&load.table_name).await? };
-        let hints = hints(&entity, load, existing.as_deref().unwrap_or_default());
+        let hints = hints(&entity, load, existing);
         let (reading, mut header) = self.start_reading(file, name, load, hints, kinds).await?;
         if let Some(inner) = &load.package_file {
             // Sheets of a package are all called as its tool likes; its files are what the sender knows.

@@ -29,10 +29,15 @@ impl Pipeline {
             return Ok(Event::Recorded);
         }
         let (entity, plan) = self.plan_of(job, part, &staged).await?;
-        let table_columns = self.lake.rows(&load.table_name, staged.version, None).await?.columns().to_vec();
         let mut quarantine = None;
-        if !replaced {
-            let leaving = Leaving::Rows(self.leaving_quarantine(job, part, &staged).await?);
+        let leaving = self.leaving_quarantine(job, part, &staged).await?;
+        let ledger = job.journal.part(part);
+        let changes = !leaving.is_empty() || ledger.held_rows + ledger.refused_rows > 0;
+        // Most parts have nothing to do with the quarantine, which is known beforehand at every try.
+        if changes && !replaced {
+            let table_columns =
+                self.lake.rows(&load.table_name, staged.version, None).await?.columns().to_vec();
+            let leaving = Leaving::Rows(leaving);
             quarantine = opened(
                 self.lake
                     .change_quarantine(&load.table_name, table_columns, leaving, STEP_DONE, &txn)
@@ -187,7 +192,20 @@ impl Pipeline {
             }
             _ => (0, 0),
         };
-        self.put_state(job, part, entity, STEP_STAGED, written, quarantined, "migrating").await
+        let txns = [job.txn(part)];
+        self.put_state(load, &txns, entity, STEP_STAGED, written, quarantined, "migrating").await
+    }
+
+    /// As [`Self::put_staged_state`], of jobs that share a commit and only append.
+    pub(super) async fn put_staged_state_of(
+        &self,
+        load: &LoadSettings,
+        txns: &[JobTxn],
+        entity: &Entity,
+    ) -> Result<(), Halt> {
+        let before = self.state_of(load).await?;
+        let (written, quarantined) = before.map_or((0, 0), |before| (before.written, before.quarantined));
+        self.put_state(load, txns, entity, STEP_STAGED, written, quarantined, "migrating").await
     }
 
     async fn put_done_state(
@@ -210,7 +228,8 @@ impl Pipeline {
             0 => fate,
             left => format!("{fate}; {left} records of the replaced version stay in the target"),
         };
-        self.put_state(job, part, entity, STEP_DONE, written, quarantined, &status).await
+        let txns = [job.txn(part)];
+        self.put_state(load, &txns, entity, STEP_DONE, written, quarantined, &status).await
     }
 
     /// What the books say of the load's table.
@@ -222,15 +241,14 @@ impl Pipeline {
     #[expect(clippy::too_many_arguments, reason = "the columns of one row of the state table")]
     async fn put_state(
         &self,
-        job: &Job,
-        part: u16,
+        load: &LoadSettings,
+        txns: &[JobTxn],
         entity: &Entity,
         step: &str,
         written: i64,
         quarantined: i64,
         status: &str,
     ) -> Result<(), Halt> {
-        let load = &job.record.loads[usize::from(part)];
         let records = self.lake.staged_count(&load.table_name).await? as i64;
         let row = StateRow {
             id: 0,
@@ -246,7 +264,7 @@ impl Pipeline {
             status: status.to_owned(),
             updated: (self.now)(),
         };
-        self.lake.put_state(&row, step, &job.txn(part)).await?;
+        self.lake.put_state_of(&row, step, txns).await?;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! stage: gives every row of a sheet its identity and writes it into the staged table; one commit.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltalake::arrow::array::{
@@ -22,9 +23,9 @@ use crate::domain::lifecycle::{Event, SetAsideKind, Staged};
 use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::settings::{LoadSettings, Mode};
 use crate::io::delta::{Begin, HealWriter, JobTxn, StageKind, StageWriter, staged_rows, staged_schema};
-use crate::io::durable;
+use crate::io::durable::{self, DiskError};
 use crate::io::dynamics::PlanFault;
-use crate::io::workbook::{ColumnKinds, SheetHeader};
+use crate::io::workbook::{ColumnKinds, ReadSummary, SheetHeader};
 
 /// Where the rows go, by what the workbook is.
 enum Sink {
@@ -68,7 +69,7 @@ impl Pipeline {
     }
 
     /// What must be known of the whole workbook before any of its rows is staged.
-    async fn before_the_first_part(&self, job: &mut Job) -> Result<Option<Event>, Halt> {
+    pub(super) async fn before_the_first_part(&self, job: &mut Job) -> Result<Option<Event>, Halt> {
         if job.record.loads.iter().any(|load| load.dry_run) {
             return self.rehearse(job).await.map(Some);
         }
@@ -210,7 +211,7 @@ impl Pipeline {
                 .map(|writer| Sink::Stage(Box::new(writer)))
         };
         // What is known only while staging is put down before the commit, for the case that we die right after it.
-        let notes = job.dir.scratch(&format!("staged-{part}.json"));
+        let notes = notes_of(job, part);
         let (mut staged, given, done) = match begun {
             Begin::AlreadyDone(done) => {
                 let text = durable::doing(std::fs::read(&notes), "read", &notes)?;
@@ -225,8 +226,7 @@ impl Pipeline {
                 if self.lake.staged_version(&load.table_name).await?.is_none() {
                     staged.notes.extend(self.clear_foreign_quarantine(load, &txn).await?);
                 }
-                let text = serde_json::to_vec(&(&staged, given)).expect("notes are plain data");
-                durable::replace(&notes, &text)?;
+                put_down(job, part, &staged, given)?;
                 let done = match sink {
                     Sink::Stage(writer) => writer.commit().await?,
                     Sink::Heal(writer) => writer.commit().await?.committed,
@@ -261,7 +261,7 @@ impl Pipeline {
 
     /// A table that does not exist yet has no refused rows: those that lie there are of a database before this one, and
     /// would be counted among its rows.
-    async fn clear_foreign_quarantine(
+    pub(super) async fn clear_foreign_quarantine(
         &self,
         load: &LoadSettings,
         txn: &JobTxn,
@@ -322,18 +322,7 @@ impl Pipeline {
                 Sink::Heal(writer) => writer.write(&batch).await?,
             }
         }
-        let mut notes = sheet.header.notes.clone();
-        if let Some(summary) = sheet.reading.summary() {
-            notes.extend(summary.notes.iter().cloned());
-            match summary.faults {
-                0 => {}
-                1 => notes.push("1 cell cannot be read as a value; its row comes back".to_owned()),
-                more => notes.push(format!("{more} cells cannot be read as values; their rows come back")),
-            }
-        }
-        if rows == 0 {
-            notes.push("there is no row below the header".to_owned());
-        }
+        let notes = of_reading(&sheet.header, sheet.reading.summary(), rows);
         let left_behind = match predecessors {
             None => 0,
             Some(predecessors) => {
@@ -379,8 +368,36 @@ impl Pipeline {
     }
 }
 
+/// Where a part's staging puts down what the commit does not say.
+fn notes_of(job: &Job, part: u16) -> PathBuf {
+    job.dir.scratch(&format!("staged-{part}.json"))
+}
+
+/// Puts down what is known only while staging, for a try that finds the commit made.
+pub(super) fn put_down(job: &Job, part: u16, staged: &Staged, given: u64) -> Result<(), DiskError> {
+    let text = serde_json::to_vec(&(staged, given)).expect("notes are plain data");
+    durable::replace(&notes_of(job, part), &text)
+}
+
+/// What the sender should know of how the sheet was read.
+pub(super) fn of_reading(header: &SheetHeader, summary: Option<&ReadSummary>, rows: u64) -> Vec<String> {
+    let mut notes = header.notes.clone();
+    if let Some(summary) = summary {
+        notes.extend(summary.notes.iter().cloned());
+        match summary.faults {
+            0 => {}
+            1 => notes.push("1 cell cannot be read as a value; its row comes back".to_owned()),
+            more => notes.push(format!("{more} cells cannot be read as values; their rows come back")),
+        }
+    }
+    if rows == 0 {
+        notes.push("there is no row below the header".to_owned());
+    }
+    notes
+}
+
 /// The event that puts the workbook aside; the operator reads it in the log as well.
-fn set_aside(job: &Job, reason: String) -> Event {
+pub(super) fn set_aside(job: &Job, reason: String) -> Event {
     let reason = [Some(reason), held_by_package(&job.record.loads)]
         .into_iter()
         .flatten()
@@ -429,7 +446,7 @@ fn of_healing(staged: &Staged, given: u64, held: u64, table: &str) -> Vec<String
 }
 
 /// `atomic` beyond one change set is refused before anything is staged.
-fn check_atomic(load: &LoadSettings, rows: u64) -> Result<(), Unstaged> {
+pub(super) fn check_atomic(load: &LoadSettings, rows: u64) -> Result<(), Unstaged> {
     if load.atomic && rows > CHANGE_SET_OPERATIONS_MAX {
         return Err(Unstaged::Senders(format!(
             "`atomic` asks for one transaction, and the workbook has more than {CHANGE_SET_OPERATIONS_MAX} rows, \
@@ -494,7 +511,7 @@ fn with_inherited(
 }
 
 /// The table's names and types with the headers of this workbook, which its settings speak of.
-fn headers_kept(columns: &[StagedColumn], read: &[StagedColumn]) -> Vec<StagedColumn> {
+pub(super) fn headers_kept(columns: &[StagedColumn], read: &[StagedColumn]) -> Vec<StagedColumn> {
     columns
         .iter()
         .zip(read)

@@ -28,6 +28,7 @@ mod rules;
 mod service;
 mod settings;
 mod sidecars;
+mod small;
 mod templates;
 mod tidy;
 mod told;
