@@ -113,7 +113,7 @@ fn built_in() -> Vec<Seed> {
     sheet.merge_range(41, 0, 42, 1, "merged", &day).unwrap();
     let rich = (&Format::new().set_bold(), "bo");
     sheet.write_rich_string(43, 0, &[rich, (&Format::new(), "th")]).unwrap();
-    sheet.add_table(50, 0, 53, 1, &rust_xlsxwriter::Table::new()).unwrap();
+    sheet.add_table(0, 0, 39, 4, &rust_xlsxwriter::Table::new()).unwrap();
     book.add_worksheet().set_hidden(true);
     let inline = package::by_hand(
         &format!(

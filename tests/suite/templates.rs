@@ -89,7 +89,8 @@ fn two_accounts() -> (World, String) {
 }
 
 #[test]
-fn a_template_of_dataverse_updates_rows_with_an_id_creates_those_without_and_brings_back_ids_that_are_gone() {
+fn rule_workbooks_that_dataverse_exports() {
+    // Rows with the id of a record, without one, and with one that is gone; what comes back heals.
     let (world, id) = two_accounts();
     let rows = [
         row![
@@ -284,7 +285,7 @@ fn package(entities: &[(&str, &str)], files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 #[test]
-fn a_data_package_is_loaded_entity_by_entity_in_the_order_of_its_manifest() {
+fn rule_data_packages_of_finance_operations() {
     let world = World::new();
     let accounts = workbook(&[(
         "Accounts",

@@ -34,7 +34,7 @@ fn of_row(header_row: u32) -> ReadRequest {
 }
 
 #[test]
-fn an_excel_table_is_read_and_what_stands_around_it_is_left_out_and_counted() {
+fn rule_excel_table() {
     let mut total = columns(["No", "Name", "City"]);
     total[1] = TableColumn::new().set_header("Name").set_total_function(TableFunction::Count);
     total[0] = TableColumn::new().set_header("No").set_total_label("Total");
@@ -90,7 +90,7 @@ fn the_header_row_of_the_sidecar_goes_before_an_excel_table() {
 }
 
 #[test]
-fn of_several_excel_tables_the_largest_is_read_and_the_others_are_named() {
+fn rule_several_excel_tables() {
     let mut book = Workbook::new();
     let sheet = book.add_worksheet();
     for (column, name, rows) in [(0, "Lists", 2), (3, "Data", 5), (6, "More", 5)] {
@@ -151,23 +151,6 @@ fn an_excel_table_that_does_not_fit_its_sheet_never_panics_and_never_hides_a_cel
     );
 }
 
-#[test]
-fn hidden_columns_are_read_like_any_other_and_counted() {
-    let mut book = Workbook::new();
-    let sheet = book.add_worksheet();
-    for (column, header) in (0..).zip(["Id", "Name", "City"]) {
-        sheet.write_string(0, column, header).unwrap();
-        sheet.write_string(1, column, "x").unwrap();
-    }
-    sheet.set_column_hidden(0).unwrap();
-    sheet.set_column_hidden(2).unwrap();
-    // Hidden as well, and empty: not worth a word.
-    sheet.set_column_hidden(7).unwrap();
-    let read = read(&book.save_to_buffer().unwrap(), &request("a.xlsx")).unwrap();
-    assert_eq!((read.values("Id"), read.values("City")), (vec!["x".to_owned()], vec!["x".to_owned()]));
-    assert_eq!(read.notes(), ["2 hidden columns were read as well"]);
-}
-
 /// The header row and the headers that are found in a sheet of these rows; a number is written as one.
 fn found_in(rows: &[&[&str]]) -> (String, Vec<String>) {
     let mut book = Workbook::new();
@@ -188,7 +171,7 @@ fn found_in(rows: &[&[&str]]) -> (String, Vec<String>) {
 
 #[test]
 fn a_header_is_found_whatever_it_is_made_of() {
-    // Years above texts; a title line with a date; texts all the way down; the upper of two lines that only groups.
+    // Years above texts; a title line with a date; texts all the way down; a single column.
     let years =
         found_in(&[&["Plan"], &["Account", "2024", "2025"], &["A", "n/a", "n/a"], &["B", "n/a", "x"]]);
     assert_eq!(years.1, ["Account", "2024", "2025"]);
@@ -198,20 +181,36 @@ fn a_header_is_found_whatever_it_is_made_of() {
     assert_eq!(dated.1, ["Name", "City", "Country", "Note"]);
     let texts = found_in(&[&["Name", "City"], &["Anna", "Bonn"], &["Bert", "Kiel"]]);
     assert_eq!((texts.0.as_str(), texts.1), ("row 1", vec!["Name".to_owned(), "City".to_owned()]));
+    let single = found_in(&[&["Name"], &["Anna"], &[], &["Bert"]]);
+    assert_eq!(single, ("row 1".to_owned(), vec!["Name".to_owned()]));
+}
+
+#[test]
+fn rule_header_of_two_lines() {
+    // The upper line only groups: it is narrower by half.
     let grouped = found_in(&[
         &["Customer", "", "", "Address", "", "", ""],
         &["No", "Name", "Group", "Street", "City", "Zip", "Country"],
         &["1", "A", "B", "C", "D", "E", "F"],
     ]);
     assert_eq!(grouped.1, ["No", "Name", "Group", "Street", "City", "Zip", "Country"]);
-    let single = found_in(&[&["Name"], &["Anna"], &[], &["Bert"]]);
-    assert_eq!(single, ("row 1".to_owned(), vec!["Name".to_owned()]));
 }
 
 #[test]
-fn blank_and_repeated_headers_get_names_and_blank_columns_without_one_are_dropped() {
-    let (_, headers) = found_in(&[&["Name", "", "name", "", "City"], &["A", "x", "B", "", "C"]]);
-    assert_eq!(headers, ["Name", "", "name", "City"]);
+fn rule_blank_and_repeated_headers() {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    for (column, (header, cell)) in
+        (0..).zip([("City", "A"), ("", "x"), ("city", "B"), ("", ""), ("City", "C")])
+    {
+        sheet.write_string(0, column, header).unwrap();
+        sheet.write_string(1, column, cell).unwrap();
+    }
+    let read = read(&book.save_to_buffer().unwrap(), &request("a.xlsx")).unwrap();
+    let names: Vec<_> = read.kinds().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["City", "column_B", "city_2", "City_3"]);
+    let cells = names.iter().map(|name| read.values(name).concat()).collect::<Vec<_>>();
+    assert_eq!(cells, ["A", "x", "B", "C"]);
 }
 
 #[test]

@@ -80,13 +80,18 @@ fn rule_blank_rows_blank_columns_without_header() {
 }
 
 #[test]
-fn rule_hidden_rows() {
+fn rule_hidden_rows_and_columns() {
     let mut book = Workbook::new();
     let sheet = book.add_worksheet();
     put(sheet, 0, &[&["Name", "City"], &["A", "Ulm"], &["B", "Bonn"]]);
     sheet.set_row_hidden(2).unwrap();
+    sheet.set_column_hidden(1).unwrap();
+    // Hidden as well, and empty: not worth a word.
+    sheet.set_column_hidden(7).unwrap();
     let read = read_plain(&mut book);
     assert_eq!(read.values("Name"), ["A", "B"]);
+    assert_eq!(read.values("City"), ["Ulm", "Bonn"]);
+    assert!(read.notes().contains(&"1 hidden column was read as well"), "{:?}", read.notes());
     assert!(read.notes().contains(&"1 hidden row was read as well"), "{:?}", read.notes());
 }
 
