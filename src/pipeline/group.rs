@@ -16,7 +16,7 @@ use crate::domain::entity::Entity;
 use crate::domain::lifecycle::{Event, Staged, State};
 use crate::domain::row::StagedColumn;
 use crate::domain::settings::LoadSettings;
-use crate::io::delta::{Begin, Committed, StageKind, StageWriter};
+use crate::io::delta::{Begin, Committed, StageKind, StageWriter, batch_bytes};
 use crate::io::durable::together;
 use crate::io::spool::entry::open_dropped;
 use crate::io::spool::job_dir::JobRecord;
@@ -317,7 +317,7 @@ impl Pipeline {
         let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             rows += batch.num_rows() as u64;
-            bytes += batch.get_array_memory_size();
+            bytes += batch_bytes(&batch);
             check_atomic(load, rows)?;
             if bytes > GROUP_WORKBOOK_ARROW_BYTES_MAX || rows > GROUP_ROWS_MAX {
                 return Ok(Read::TooLarge);

@@ -48,6 +48,7 @@ pub use self::stage::{Begin, RowReader, StageKind, StageWriter};
 pub use self::state::StateRow;
 pub use self::table::{Committed, REMOVED_FILES_KEPT};
 pub use self::txn::JobTxn;
+pub use parquet::batch_bytes;
 
 use self::error::Doing;
 use self::table::{Table, TableKind};

@@ -55,6 +55,12 @@ pub(super) const READ_ROWS_MAX: usize = 8_192;
 /// Cells in a batch that is read, at most; keeps wide tables from taking more memory than narrow ones.
 const READ_CELLS_MAX: usize = 262_144;
 
+/// Bytes of a batch's values. Arrays of a batch that came over a pipe share one buffer; each counts its own part of it.
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
+    let sizes = batch.columns().iter().map(|array| array.to_data().get_slice_memory_size());
+    sizes.map(|size| size.expect("our columns are of types whose sizes Arrow knows")).sum()
+}
+
 /// The directory of one file of a commit. At most one active file stands in it, so that paths sort as rows were written.
 pub(super) fn slot(version: i64, number: u32) -> String {
     format!("{version:019}-{number:05}")
@@ -144,9 +150,7 @@ impl FileWriter {
         self.open = Some(writer);
         written.doing(&self.table, "write rows")?;
         self.rows += batch.num_rows() as u64;
-        // The arrays of a batch that came over a pipe share one buffer; each counts its own part of it.
-        let bytes = batch.columns().iter().map(|array| array.to_data().get_slice_memory_size());
-        self.open_bytes += bytes.sum::<Result<usize, _>>().doing(&self.table, "write rows")?;
+        self.open_bytes += batch_bytes(batch);
         if self.open_bytes >= self.file_bytes_max {
             self.end_file().await?;
         }

@@ -64,6 +64,17 @@ pub enum ReadFault {
         /// Where it was looked for.
         detail: String,
     },
+    /// Several Excel tables of the sheet have the same columns.
+    #[error(
+        "sheet `{sheet}` has several Excel tables with the same columns: {tables}; bring their rows together in one \
+         table, or name the header's row of the one that is meant with `header_row` in a sidecar"
+    )]
+    SeveralTables {
+        /// The sheet.
+        sheet: String,
+        /// Their names and places.
+        tables: String,
+    },
     /// A limit was reached.
     #[error(
         "the workbook is too large: {what} {found}, the limit is {limit}; split it, or ask the operator to raise `limits.{setting}`"
@@ -149,6 +160,7 @@ impl ReadFault {
             | ReadFault::NoSheet { .. }
             | ReadFault::SheetNotFound { .. }
             | ReadFault::NoHeader { .. }
+            | ReadFault::SeveralTables { .. }
             | ReadFault::TooLarge { .. }
             | ReadFault::BeyondBounds { .. }
             | ReadFault::UnknownTimezone { .. }

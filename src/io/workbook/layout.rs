@@ -8,7 +8,7 @@ use super::mark::ReturnedPart;
 use super::row::Row;
 use super::seen::{Seen, see};
 use super::source::Source;
-use super::tables::{Bounds, ExcelTable, Tables};
+use super::tables::{Bounds, ExcelTable, Tables, listed};
 use crate::domain::cell::column_letters;
 use crate::domain::table::column_identifier;
 
@@ -73,6 +73,11 @@ pub(super) fn find(
         let mut tables = source.tables(sheet)?;
         notes.append(&mut tables.faults);
         if let Some(table) = tables.chosen(given) {
+            let alike = tables.alike(table);
+            if given.is_none() && !alike.is_empty() {
+                let tables = listed(&[&[table], alike.as_slice()].concat());
+                return Err(ReadFault::SeveralTables { sheet: sheet_name.to_owned(), tables });
+            }
             return of_table(source, sheet, &tables, table, notes);
         }
     }
@@ -138,7 +143,12 @@ fn of_table(
             (tops.pop().map(|top| top.cells).unwrap_or_default(), above)
         }
     };
-    let bounds = table.bounds();
+    let bounds = tables.bounds(table, |column| cells.iter().any(|(at, _, _)| *at == column));
+    match bounds.columns.end() - table.area.right {
+        0 => {}
+        1 => notes.push("1 column goes on directly beside the table and was read as well".to_owned()),
+        more => notes.push(format!("{more} columns go on directly beside the table and were read as well")),
+    }
     cells.retain(|(column, _, _)| bounds.columns.contains(column));
     let mut texts: HashMap<u32, String> = cells.into_iter().map(|(column, text, _)| (column, text)).collect();
     let header = |column| {

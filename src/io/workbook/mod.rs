@@ -11,7 +11,7 @@
 //! | what | rule |
 //! |---|---|
 //! | sheet | the first visible one, unless named; hidden ones are left alone |
-//! | Excel table | goes before a header that is looked for; its totals row is no data, what stands around it is left out and counted |
+//! | Excel table | goes before a header that is looked for; its totals row is no data; what goes on directly beside and below it is read, what else stands around it is left out and counted |
 //! | header | the first row with two texts that is at least half as wide as the widest of the first fifty; rows above it are left out |
 //! | column type | as hinted, else the narrowest that holds every cell of the column, not only of its first rows |
 //! | blank rows | skipped and counted; blank columns without a header are dropped, those with something in them are columns |

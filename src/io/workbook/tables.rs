@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::row::Row;
 use super::seen::{Seen, see};
-use crate::domain::cell::column_letters;
+use crate::domain::cell::{SHEET_COLUMNS_MAX, SHEET_ROWS_MAX, column_letters};
 
 /// Names of tables that a sentence lists.
 const LISTED_TABLES_MAX: usize = 10;
@@ -54,11 +54,6 @@ impl ExcelTable {
         self.columns.get(at as usize).map(|name| name.trim()).filter(|name| !name.is_empty())
     }
 
-    /// The part of the sheet that holds its data.
-    pub fn bounds(&self) -> Bounds {
-        Bounds { last_row: self.last_row(), end: self.area.bottom, columns: self.area.left..=self.area.right }
-    }
-
     fn cells(&self) -> u64 {
         let Area { top, left, bottom, right } = self.area;
         u64::from(bottom - top + 1) * u64::from(right - left + 1)
@@ -94,6 +89,51 @@ impl Tables {
         self.tables.iter().filter(named).min_by_key(order)
     }
 
+    /// The other tables that have the columns of the chosen one, by their names: it cannot be told which is meant. From
+    /// the top of the sheet.
+    pub fn alike(&self, chosen: &ExcelTable) -> Vec<&ExcelTable> {
+        let names = |table: &ExcelTable| -> Vec<String> {
+            table.columns.iter().map(|name| name.trim().to_lowercase()).collect()
+        };
+        let wanted = names(chosen);
+        let others = self.tables.iter().filter(|table| *table != chosen);
+        let mut alike: Vec<_> = others.filter(|table| !wanted.is_empty() && names(table) == wanted).collect();
+        alike.sort_by_key(|table| (table.area.top, table.area.left));
+        alike
+    }
+
+    /// The part of the sheet that holds a table's data: its own area, and what goes on directly beside and below it.
+    ///
+    /// Programs that add to a sheet do not always make its table larger, and what they add is data all the same. A column
+    /// goes on where its header does; `has_header` tells that of a column. A row does where nothing is left blank; below
+    /// a totals row none does. Another table ends it.
+    pub fn bounds(&self, chosen: &ExcelTable, has_header: impl Fn(u32) -> bool) -> Bounds {
+        let area = chosen.area;
+        let others = || self.tables.iter().filter(|table| *table != chosen).map(|table| table.area);
+        let mut right = area.right;
+        let is_free = |column: u32| {
+            others().all(|other| {
+                !(other.left..=other.right).contains(&column)
+                    || other.top > area.bottom
+                    || other.bottom < area.top
+            })
+        };
+        while chosen.header_rows > 0
+            && right + 1 < SHEET_COLUMNS_MAX
+            && has_header(right + 1)
+            && is_free(right + 1)
+        {
+            right += 1;
+        }
+        let below = others()
+            .filter(|other| other.top > area.bottom && other.left <= right && other.right >= area.left)
+            .map(|other| other.top - 1)
+            .min();
+        let grows_to =
+            if chosen.totals_rows > 0 { chosen.last_row() } else { below.unwrap_or(SHEET_ROWS_MAX) };
+        Bounds { last_row: chosen.last_row(), end: area.bottom, grows_to, columns: area.left..=right }
+    }
+
     /// What was decided, in sentences; `above` rows with something in them stand above the table.
     pub fn notes(&self, chosen: &ExcelTable, above: u64) -> Vec<String> {
         let (name, place) = (&chosen.name, chosen.place());
@@ -110,16 +150,8 @@ impl Tables {
         if chosen.totals_rows > 0 {
             notes.push(format!("row {} holds the table's totals and is no data", chosen.area.bottom));
         }
-        let others: Vec<String> = self
-            .tables
-            .iter()
-            .filter(|table| *table != chosen)
-            .map(|table| format!("`{}` in {}", table.name, table.place()))
-            .collect();
-        let mut listed = others[..others.len().min(LISTED_TABLES_MAX)].join(", ");
-        if others.len() > LISTED_TABLES_MAX {
-            listed.push_str(&format!(" and {} more", others.len() - LISTED_TABLES_MAX));
-        }
+        let others: Vec<&ExcelTable> = self.tables.iter().filter(|table| *table != chosen).collect();
+        let listed = listed(&others);
         match others.len() {
             0 => {}
             1 => notes.push(format!(
@@ -134,6 +166,17 @@ impl Tables {
     }
 }
 
+/// Tables in a sentence: their names and where they stand.
+pub(super) fn listed(tables: &[&ExcelTable]) -> String {
+    let named = tables.iter().take(LISTED_TABLES_MAX);
+    let named: Vec<String> = named.map(|table| format!("`{}` in {}", table.name, table.place())).collect();
+    let mut listed = named.join(", ");
+    if tables.len() > LISTED_TABLES_MAX {
+        listed.push_str(&format!(" and {} more", tables.len() - LISTED_TABLES_MAX));
+    }
+    listed
+}
+
 /// Where the data of a table end; what stands outside is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bounds {
@@ -141,6 +184,8 @@ pub(super) struct Bounds {
     pub last_row: u32,
     /// The last row of the table; those between are its totals.
     pub end: u32,
+    /// The last row up to which it may go on below itself.
+    pub grows_to: u32,
     /// Its columns.
     pub columns: RangeInclusive<u32>,
 }
@@ -148,6 +193,8 @@ pub(super) struct Bounds {
 /// Counts what stands below and beside a table.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
+    /// Rows that go on directly below the table.
+    rows_more: u32,
     rows_below: u64,
     first_below: Option<u32>,
     cells_beside: u64,
@@ -157,7 +204,15 @@ pub(super) struct Outside {
 impl Outside {
     /// Whether a row below the header may belong to the table; counts the cells of it that do not.
     pub fn passes(&mut self, bounds: &Bounds, row: &Row<'_>) -> bool {
-        if row.number > bounds.last_row {
+        let goes_on = row.number == bounds.last_row + self.rows_more + 1 && row.number <= bounds.grows_to;
+        if goes_on
+            && row
+                .cells
+                .iter()
+                .any(|cell| bounds.columns.contains(&cell.column) && !is_blank(&see(row, cell)))
+        {
+            self.rows_more += 1;
+        } else if row.number > bounds.last_row {
             if row.number > bounds.end && !row.is_blank() {
                 self.rows_below += 1;
                 self.first_below = Some(self.first_below.map_or(row.number, |first| first.min(row.number)));
@@ -177,6 +232,11 @@ impl Outside {
     /// What was left out, in sentences.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        match self.rows_more {
+            0 => {}
+            1 => notes.push("1 row goes on directly below the table and was read as well".to_owned()),
+            more => notes.push(format!("{more} rows go on directly below the table and were read as well")),
+        }
         match (self.rows_below, self.first_below) {
             (1, Some(row)) => notes.push(format!("1 row below the table was left out: row {row}")),
             (more, Some(row)) => {
@@ -214,6 +274,19 @@ mod tests {
     fn table(name: &str, (top, left, bottom, right): (u32, u32, u32, u32)) -> ExcelTable {
         let area = Area { top, left, bottom, right };
         ExcelTable { name: name.into(), area, header_rows: 1, totals_rows: 0, columns: Vec::new() }
+    }
+
+    #[test]
+    fn tables_with_the_same_columns_are_alike_whatever_their_size_and_the_case_of_their_names() {
+        let named = |name: &str, top: u32, columns: [&str; 2]| ExcelTable {
+            columns: columns.map(str::to_owned).to_vec(),
+            ..table(name, (top, 0, top + 3, 1))
+        };
+        let (one, other) = (named("A", 1, ["Id", "Price"]), named("B", 9, ["id", "PRICE "]));
+        let tables =
+            Tables { tables: vec![one.clone(), other.clone(), named("C", 20, ["Id", "x"])], faults: vec![] };
+        assert_eq!(tables.alike(&one), [&other]);
+        assert_eq!(listed(&tables.alike(&one)), "`B` in A9:B12");
     }
 
     #[test]

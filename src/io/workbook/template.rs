@@ -91,7 +91,7 @@ pub(super) fn template(source: &mut Source) -> Result<Option<Template>, ReadFaul
     for (index, sheet) in source.sheets().into_iter().enumerate().filter(|(_, sheet)| sheet.visible) {
         let layout = match layout::find(source, index, &sheet.name, None, None) {
             Ok(layout) => layout,
-            Err(ReadFault::NoHeader { .. }) => continue,
+            Err(ReadFault::NoHeader { .. } | ReadFault::SeveralTables { .. }) => continue,
             Err(fault) => return Err(fault),
         };
         if let Agreement::Yes { has_ids, columns } = described.agreement(&layout) {

@@ -57,6 +57,56 @@ fn rule_excel_table() {
 }
 
 #[test]
+fn what_goes_on_directly_beside_and_below_an_excel_table_is_read_up_to_the_next_one() {
+    // As a program leaves it that appends to the sheet and not to the table: A1:B3, and column C and rows 4 to 6 added.
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    let columns = ["No", "Name"].map(|name| TableColumn::new().set_header(name));
+    let table = |name: &str| Table::new().set_name(name).set_columns(&columns);
+    sheet.add_table(0, 0, 2, 1, &table("Customers")).unwrap();
+    sheet.write_string(0, 2, "City").unwrap();
+    for row in 1..=5 {
+        sheet.write_number(row, 0, f64::from(row)).unwrap();
+        sheet.write_string(row, 1, format!("name {row}")).unwrap();
+        sheet.write_string(row, 2, format!("city {row}")).unwrap();
+    }
+    sheet.write_string(1, 3, "a note, for it has no header").unwrap();
+    sheet.write_string(8, 0, "a line below a blank one").unwrap();
+    let read = read(&book.save_to_buffer().unwrap(), &request("a.xlsx")).unwrap();
+    assert_eq!(read.values("No"), ["1", "2", "3", "4", "5"]);
+    assert_eq!(read.values("City"), ["city 1", "city 2", "city 3", "city 4", "city 5"]);
+    assert_eq!(
+        read.notes(),
+        [
+            "1 column goes on directly beside the table and was read as well",
+            "Excel table `Customers` in A1:B3 was read; header found in row 1",
+            "3 rows go on directly below the table and were read as well",
+            "1 row below the table was left out: row 9",
+            "1 cell beside the table was left out, in column D",
+        ]
+    );
+}
+
+#[test]
+fn an_excel_table_does_not_go_on_into_another_one() {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    // Beside it from the same row on, and below it without a blank row.
+    for (name, row, column, rows) in [("Data", 0, 0, 3), ("Beside", 0, 2, 2), ("Below", 4, 0, 2)] {
+        for row in row + 1..=row + rows {
+            sheet.write_string(row, column, name).unwrap();
+        }
+        let columns =
+            ["A".to_owned(), format!("of {name}")].map(|header| TableColumn::new().set_header(header));
+        let table = Table::new().set_name(name).set_columns(&columns);
+        sheet.add_table(row, column, row + rows, column + 1, &table).unwrap();
+    }
+    let read = read(&book.save_to_buffer().unwrap(), &request("a.xlsx")).unwrap();
+    assert_eq!(read.kinds().len(), 2);
+    assert_eq!(read.values("A"), ["Data"; 3]);
+}
+
+#[test]
 fn an_excel_table_without_a_header_row_has_its_columns_called_as_excel_calls_them() {
     let table = Table::new()
         .set_name("Customers")
@@ -91,21 +141,24 @@ fn the_header_row_of_the_sidecar_goes_before_an_excel_table() {
 
 #[test]
 fn rule_several_excel_tables() {
-    let mut book = Workbook::new();
-    let sheet = book.add_worksheet();
-    for (column, name, rows) in [(0, "Lists", 2), (3, "Data", 5), (6, "More", 5)] {
-        for row in 1..=rows {
-            sheet.write_number(row, column, f64::from(row)).unwrap();
-            sheet.write_string(row, column + 1, name).unwrap();
+    let several = |header_of: fn(&'static str) -> &'static str| {
+        let mut book = Workbook::new();
+        let sheet = book.add_worksheet();
+        for (column, name, rows) in [(0, "Lists", 2), (3, "Data", 5), (6, "More", 5)] {
+            for row in 1..=rows {
+                sheet.write_number(row, column, f64::from(row)).unwrap();
+                sheet.write_string(row, column + 1, name).unwrap();
+            }
+            let columns = ["No", header_of(name)].map(|header| TableColumn::new().set_header(header));
+            let table = Table::new().set_name(name).set_columns(&columns);
+            sheet.add_table(0, column, rows, column + 1, &table).unwrap();
         }
-        let columns = [TableColumn::new().set_header("No"), TableColumn::new().set_header("Of")];
-        let table = Table::new().set_name(name).set_columns(&columns);
-        sheet.add_table(0, column, rows, column + 1, &table).unwrap();
-    }
-    let read = read(&book.save_to_buffer().unwrap(), &request("a.xlsx")).unwrap();
-    assert_eq!(read.values("Of"), ["Data"; 5]);
+        book.save_to_buffer().unwrap()
+    };
+    let chosen = read(&several(|name| name), &request("a.xlsx")).unwrap();
+    assert_eq!(chosen.values("Data"), ["Data"; 5]);
     assert_eq!(
-        read.notes(),
+        chosen.notes(),
         [
             "Excel table `Data` in D1:E6 was read; header found in row 1",
             "2 other Excel tables of the sheet were left out: `Lists` in A1:B3, `More` in G1:H6; `header_row` in the \
@@ -113,6 +166,16 @@ fn rule_several_excel_tables() {
             "14 cells beside the table were left out, in columns A to H",
         ]
     );
+    // Rows of one kind that stand in several tables: whichever was read, the others would be missing.
+    let alike = several(|_| "Of");
+    let fault = read(&alike, &request("a.xlsx")).err().unwrap();
+    assert_eq!(
+        fault.to_string(),
+        "sheet `Sheet1` has several Excel tables with the same columns: `Data` in D1:E6, `Lists` in A1:B3, `More` in \
+         G1:H6; bring their rows together in one table, or name the header's row of the one that is meant with \
+         `header_row` in a sidecar"
+    );
+    assert_eq!(read(&alike, &of_row(1)).unwrap().values("Of"), ["Data"; 5]);
 }
 
 #[test]
