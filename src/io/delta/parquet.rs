@@ -41,6 +41,9 @@ const ROW_GROUP_ROWS_MAX: usize = 16_384;
 const SHARED_ROW_GROUP_ROWS_MAX: usize = 2_048;
 /// Bytes in a row group at most; wide tables reach this before the rows. Source: `crates.md` §A3.
 const ROW_GROUP_BYTES_MAX: usize = 32 << 20;
+/// Bytes of values in a page, of which every column has one in the making: a quarter of what is usual, for so many pages
+/// are held in memory.
+const PAGE_BYTES_MAX: usize = 256 << 10;
 /// Bytes of distinct values in a row group beyond which a column no longer lists them: few values that come again and
 /// again stay listed, those of one row each are not looked up in vain.
 const DICTIONARY_BYTES_MAX: usize = 64 << 10;
@@ -212,6 +215,7 @@ fn file_writer_of(
         .set_created_by(concat!("ddu ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_max_row_group_row_count(Some(row_group_rows_max))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
+        .set_data_page_size_limit(PAGE_BYTES_MAX)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_column_dictionary_enabled("_ddu_row_id".into(), false)
         .build();

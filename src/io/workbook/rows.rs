@@ -24,7 +24,7 @@ use super::tables::{Bounds, Outside};
 use crate::domain::value::Value;
 
 /// Rows in a batch at most.
-const BATCH_ROWS_MAX: usize = 4_096;
+const BATCH_ROWS_MAX: usize = 2_048;
 /// Bytes of values after which a batch is sent.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 

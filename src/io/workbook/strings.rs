@@ -6,15 +6,15 @@ use std::os::unix::fs::FileExt;
 use super::fault::ReadFault;
 
 /// Bytes of text that stay in memory. Later texts are mostly of one cell each, and met in the order of the file.
-const RESIDENT_BYTES_MAX: usize = 8 << 20;
+const RESIDENT_BYTES_MAX: usize = 4 << 20;
 /// Texts at most: four bytes of memory each. Excel's largest sheet has half as many when every row has 16 of its own.
 pub(super) const STRINGS_MAX: usize = 32 << 20;
 /// Bytes that are written to the file at once.
 const WRITE_BYTES: usize = 256 << 10;
 /// Bytes that are read from the file at once.
 const WINDOW_BYTES: usize = 16 << 10;
-/// Windows that are kept; 4 MiB of them.
-const WINDOWS: usize = 256;
+/// Windows that are kept; 2 MiB of them.
+const WINDOWS: usize = 128;
 
 /// A list of texts, end to end; an index is four bytes, not a `String`'s twenty-four and an allocation.
 #[derive(Debug, Default)]

@@ -44,7 +44,10 @@ fn every_kind_of_cell_arrives_with_the_type_of_its_whole_column() {
     let kinds = [Text, Integer, Number, Boolean, Date, Timestamp, Text, Text, Text, Text];
     assert_eq!(read.kinds(), headers.into_iter().zip(kinds).collect::<Vec<_>>());
     assert_eq!(read.summary.rows, 9_000);
-    assert_eq!(read.batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [4_096, 4_096, 808]);
+    assert_eq!(
+        read.batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(),
+        [2_048, 2_048, 2_048, 2_048, 808]
+    );
     let last = |name: &str| read.values(name).pop().unwrap();
     assert_eq!(last("_ddu_row"), "9001");
     assert_eq!(last("Text"), " =1+1 ");
