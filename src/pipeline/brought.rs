@@ -29,15 +29,8 @@ impl Pipeline {
     /// # Errors
     /// When the reader cannot be started.
     pub async fn brought(&self, name: &str, file: File) -> Result<Brought, Halt> {
-        let request = ReadRequest {
-            file_name: name.to_owned(),
-            what: ReadWhat::Probe,
-            timezone: "UTC".to_owned(),
-            hints: Default::default(),
-            kinds: None,
-            scratch: self.spool.work(),
-            limits: self.read_limits(),
-        };
+        let (scratch, limits) = (self.spool.work(), self.read_limits());
+        let request = ReadRequest::plain(name, ReadWhat::Probe, scratch, limits);
         match workbook::probe(&self.reader, file, &request).await {
             Ok(probe) => Ok(Brought {
                 returned: probe

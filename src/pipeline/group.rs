@@ -74,6 +74,16 @@ struct Member {
     staged: Staged,
 }
 
+/// What came of reading jobs for one commit.
+struct Gathered {
+    /// Jobs, from the first on, that are in the commit or put aside; those behind them cannot go with them.
+    dealt_with: usize,
+    /// Those in the commit.
+    members: Vec<Member>,
+    /// The commit that waits to be made, and the entity of its rows; `None` where no job is in it.
+    commit: Option<(StageWriter, Arc<Entity>)>,
+}
+
 impl Pipeline {
     /// Takes jobs of one table as far as wanted, in the order of their claims: staged together as far as that may be,
     /// then each on its own. Says what came of the jobs in front; those behind have not begun, and keep their places.
@@ -125,8 +135,8 @@ impl Pipeline {
         }
         let group = &mut jobs[first..];
         let load = group[0].record.loads[0].clone();
-        let (read, members, writer, entity) = self.read_together(group, &load).await?;
-        if let (Some(writer), Some(entity)) = (writer, entity) {
+        let Gathered { dealt_with, members, commit } = self.read_together(group, &load).await?;
+        if let Some((writer, entity)) = commit {
             // Known only while staging; it must be there when the commit is found without its journals.
             let noted = together(members.iter().collect(), |member| {
                 put_down(&group[member.at], 0, &member.staged, 0)
@@ -135,21 +145,18 @@ impl Pipeline {
             let done = writer.commit().await?;
             self.note_staged(group, members, done, &entity).await?;
         }
-        Ok(first + read)
+        Ok(first + dealt_with)
     }
 
     /// Reads one job after the other into a commit, and puts aside, each alone, those that cannot be read. Ends before
     /// the first that cannot go with the others; says how many were dealt with.
-    async fn read_together(
-        &self,
-        jobs: &mut [Job],
-        load: &LoadSettings,
-    ) -> Result<(usize, Vec<Member>, Option<StageWriter>, Option<Arc<Entity>>), Halt> {
+    async fn read_together(&self, jobs: &mut [Job], load: &LoadSettings) -> Result<Gathered, Halt> {
         let mut existing = self.lake.staged_columns(&load.table_name).await?.unwrap_or_default();
         let is_new = self.lake.staged_version(&load.table_name).await?.is_none();
         let (mut writer, mut entity): (Option<StageWriter>, _) = (None, None);
         let (mut members, mut marks, mut rows) = (Vec::<Member>::new(), HashSet::<PathBuf>::new(), 0);
         let mut ahead = Ahead::default();
+        let mut dealt_with = jobs.len();
         for at in 0..jobs.len() {
             for (next, job) in jobs.iter().enumerate().take(at + READ_AHEAD).skip(ahead.begun) {
                 ahead.begin(self, next, job, &existing);
@@ -163,7 +170,8 @@ impl Pipeline {
             // The memory of what was loaded does not know the group yet.
             let is_twin = !marks.insert(self.spool.mark(&job.record, &job.record.loads[0]));
             if is_twin {
-                return Ok((at, members, writer, entity));
+                dealt_with = at;
+                break;
             }
             if let Some(event) = self.before_the_first_part(job).await? {
                 self.note(job, 0, event)?;
@@ -180,7 +188,10 @@ impl Pipeline {
             }
             let whole = match read {
                 Ok(Read::Whole(whole)) => whole,
-                Ok(Read::TooLarge) => return Ok((at, members, writer, entity)),
+                Ok(Read::TooLarge) => {
+                    dealt_with = at;
+                    break;
+                }
                 Err(unstaged) => match unstaged.reason() {
                     // A commit of the others must find it in the journal: its number will be in no commit.
                     Ok(reason) => {
@@ -190,15 +201,18 @@ impl Pipeline {
                     }
                     Err(halt) => {
                         tracing::debug!(job = %job.record.job, %halt, "job not staged with others");
-                        return Ok((at, members, writer, entity));
+                        dealt_with = at;
+                        break;
                     }
                 },
             };
             if !members.is_empty() && rows + whole.rows > GROUP_ROWS_MAX {
-                return Ok((at, members, writer, entity));
+                dealt_with = at;
+                break;
             }
             let Some(columns) = self.join(&mut writer, job, &whole).await? else {
-                return Ok((at, members, writer, entity));
+                dealt_with = at;
+                break;
             };
             let mut staged = self.write_whole(&mut writer, job, &whole, &columns).await?;
             if is_new && members.is_empty() {
@@ -209,7 +223,7 @@ impl Pipeline {
             existing = writer.as_ref().map(StageWriter::table_columns).unwrap_or(existing);
             members.push(Member { at, staged });
         }
-        Ok((jobs.len(), members, writer, entity))
+        Ok(Gathered { dealt_with, members, commit: writer.zip(entity) })
     }
 
     /// Lets a job into the commit; `None` where its columns cannot stand beside the others, which it hears alone.

@@ -174,15 +174,8 @@ impl Pipeline {
         // Whoever only checks a file may not be allowed to write where the daemon does.
         let scratch = tempfile::tempfile_in(&work).or_else(|_| tempfile::tempfile());
         let mut into = tokio::fs::File::from_std(durable::doing(scratch, "make a file in", &work)?);
-        let request = ReadRequest {
-            file_name: name.to_owned(),
-            what: ReadWhat::Unpack { file: inner.to_owned() },
-            timezone: "UTC".to_owned(),
-            hints: BTreeMap::new(),
-            kinds: None,
-            scratch: work.clone(),
-            limits: self.read_limits(),
-        };
+        let what = ReadWhat::Unpack { file: inner.to_owned() };
+        let request = ReadRequest::plain(name, what, work.clone(), self.read_limits());
         match workbook::unpack(&self.reader, package, &request, &mut into).await {
             Err(fault) if fault.is_senders() => {
                 return Err(match told(&fault) {
@@ -205,14 +198,12 @@ impl Pipeline {
         hints: BTreeMap<String, StageType>,
         kinds: Option<ColumnKinds>,
     ) -> Result<(Reading, SheetHeader), Unstaged> {
+        let what = ReadWhat::Sheet { sheet: load.sheet.clone(), header_row: load.header_row };
         let request = ReadRequest {
-            file_name: name.to_owned(),
-            what: ReadWhat::Sheet { sheet: load.sheet.clone(), header_row: load.header_row },
             timezone: load.timezone.clone(),
             hints,
             kinds,
-            scratch: self.spool.work(),
-            limits: self.read_limits(),
+            ..ReadRequest::plain(name, what, self.spool.work(), self.read_limits())
         };
         match Reading::start(&self.reader, file, &request).await {
             Err(fault) if fault.is_senders() => Err(told(&fault)),

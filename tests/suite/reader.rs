@@ -1,6 +1,5 @@
 //! The reader of workbooks in its real child process, called as the daemon calls it.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -25,15 +24,8 @@ pub struct Sheet {
 
 /// A request for the first sheet, that a test changes as it needs.
 pub fn request(file_name: &str) -> ReadRequest {
-    ReadRequest {
-        file_name: file_name.to_owned(),
-        what: ReadWhat::Sheet { sheet: None, header_row: None },
-        timezone: "UTC".to_owned(),
-        hints: BTreeMap::new(),
-        kinds: None,
-        scratch: std::env::temp_dir(),
-        limits: ReadLimits::default(),
-    }
+    let what = ReadWhat::Sheet { sheet: None, header_row: None };
+    ReadRequest::plain(file_name, what, std::env::temp_dir(), ReadLimits::default())
 }
 
 /// These bytes as an open file without a name.

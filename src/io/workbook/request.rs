@@ -9,6 +9,7 @@ use super::mark::ReturnedBook;
 use super::package::DataPackage;
 use super::template::Template;
 use crate::domain::row::StagedColumn;
+use crate::domain::settings::TIMEZONE_DEFAULT;
 use crate::domain::value::StageType;
 
 /// The format of a workbook, told by its content; a wrong extension is only mentioned.
@@ -66,6 +67,21 @@ pub struct ReadRequest {
     pub scratch: PathBuf,
     /// Where reading stops.
     pub limits: ReadLimits,
+}
+
+impl ReadRequest {
+    /// A request about which nothing more is known: date-times in UTC, types from the cells alone.
+    pub fn plain(file_name: &str, what: ReadWhat, scratch: PathBuf, limits: ReadLimits) -> Self {
+        ReadRequest {
+            file_name: file_name.to_owned(),
+            what,
+            timezone: TIMEZONE_DEFAULT.to_owned(),
+            hints: BTreeMap::new(),
+            kinds: None,
+            scratch,
+            limits,
+        }
+    }
 }
 
 /// The columns of a sheet that hold something, by their index, with the narrowest type that holds all their cells.

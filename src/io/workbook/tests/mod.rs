@@ -37,15 +37,8 @@ pub(super) struct Read {
 
 /// A request for the first sheet, that a test changes as it needs.
 pub(super) fn request(file_name: &str) -> ReadRequest {
-    ReadRequest {
-        file_name: file_name.to_owned(),
-        what: ReadWhat::Sheet { sheet: None, header_row: None },
-        timezone: "UTC".to_owned(),
-        hints: BTreeMap::new(),
-        kinds: None,
-        scratch: std::env::temp_dir(),
-        limits: ReadLimits::default(),
-    }
+    let what = ReadWhat::Sheet { sheet: None, header_row: None };
+    ReadRequest::plain(file_name, what, std::env::temp_dir(), ReadLimits::default())
 }
 
 pub(super) fn hints(hints: &[(&str, StageType)]) -> BTreeMap<String, StageType> {

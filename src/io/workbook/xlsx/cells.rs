@@ -124,13 +124,12 @@ impl Cells<'_, '_> {
             quick::Value::Inline(ref plain) => {
                 let text = plain.text()?;
                 check_length(text, self.context.chars_max)?;
-                if text.contains("_x") {
-                    let mut decoded = text.to_owned();
-                    decode_from(0, &mut decoded);
-                    Raw::Text(self.row.keep(&decoded))
-                } else {
-                    Raw::Text(self.row.keep(text))
-                }
+                Raw::Text(self.row.keep_with(|kept| {
+                    let start = kept.len();
+                    kept.push_str(text);
+                    decode_from(start, kept);
+                    Ok::<_, ReadFault>(())
+                })?)
             }
         }))
     }
