@@ -10,6 +10,8 @@ impl Pipeline {
     /// # Errors
     /// When the disk refuses; the job is archived at the next try.
     pub fn archive(&self, job: &Job) -> Result<(), Halt> {
+        // Of a workbook that was put aside nobody has asked for it.
+        drop(self.early.take(&job.record.job));
         let to = self.spool.archive_dir(&job.record.job);
         let day = to.path().parent().expect("an archived job stands in the folder of its day");
         durable::create_dir_all(day)?;

@@ -4,12 +4,16 @@
 use std::collections::HashSet;
 use std::fs::File;
 
+use super::early::EarlyRead;
+use super::settle::Ready;
 use super::{Halt, Pipeline};
 use crate::domain::job::PARTS_MAX;
 use crate::domain::settings::{LeftOpen, LoadSettings, Mode};
 use crate::domain::table::TableName;
+use crate::io::spool::names::shown;
 use crate::io::workbook::{
     self, DataPackage, PackageEntity, ReadRequest, ReadWhat, ReturnedBook, ReturnedPart, SheetInfo, Template,
+    WorkbookProbe,
 };
 
 /// What a workbook says of itself.
@@ -32,22 +36,48 @@ impl Pipeline {
         let (scratch, limits) = (self.spool.work(), self.read_limits());
         let request = ReadRequest::plain(name, ReadWhat::Probe, scratch, limits);
         match workbook::probe(&self.reader, file, &request).await {
-            Ok(probe) => Ok(Brought {
-                returned: probe
-                    .returned
-                    .map(|book| without_removed_sheets(book, &probe.sheets))
-                    .filter(|book| book.parts.len() <= usize::from(PARTS_MAX)),
-                sheets: probe.sheets,
-                template: probe.template,
-                package: probe.package,
-            }),
+            Ok(probe) => Ok(Brought::of(probe)),
             Err(fault) if fault.is_senders() => Ok(Brought::default()),
+            Err(fault) => Err(Halt::Reader(fault)),
+        }
+    }
+
+    /// As [`Self::brought`], of a workbook that is about to be claimed: where it is small, its sheet is read as well.
+    ///
+    /// # Errors
+    /// When the reader cannot be started.
+    pub(super) async fn brought_by(
+        &self,
+        ready: &Ready,
+        file: File,
+    ) -> Result<(Brought, Option<EarlyRead>), Halt> {
+        let Some(request) = self.early_request(ready).await else {
+            return Ok((self.brought(&shown(&ready.name), file).await?, None));
+        };
+        match workbook::probe_and_read(&self.reader, file, &request).await {
+            Ok((probe, None)) => Ok((Brought::of(probe), None)),
+            Ok((probe, Some((reading, header)))) => {
+                Ok((Brought::of(probe), self.read_early(request, reading, header).await))
+            }
+            Err(fault) if fault.is_senders() => Ok((Brought::default(), None)),
             Err(fault) => Err(Halt::Reader(fault)),
         }
     }
 }
 
 impl Brought {
+    fn of(probe: WorkbookProbe) -> Self {
+        Brought {
+            returned: probe
+                .returned
+                .map(|book| without_removed_sheets(book, &probe.sheets))
+                .filter(|book| book.parts.len() <= usize::from(PARTS_MAX)),
+            sheets: probe.sheets,
+            template: probe.template,
+            package: probe.package,
+        }
+    }
+
     /// How the workbook is to be loaded: as it says itself where it is a returned one, else as `said` by a sidecar or
     /// by the defaults, with what these leave open taken from it.
     pub fn loads(&self, said: Vec<LoadSettings>) -> Vec<LoadSettings> {

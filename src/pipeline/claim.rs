@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::brought::Brought;
+use super::early::EarlyRead;
 use super::settle::{Ready, hex};
 use super::{Halt, Pipeline};
 use crate::domain::job::{JobId, JobSeq};
@@ -38,6 +39,7 @@ pub struct Known {
     ready: Ready,
     sha256: [u8; 32],
     brought: Brought,
+    early: Option<EarlyRead>,
 }
 
 /// A claim on its way.
@@ -80,17 +82,24 @@ impl Pipeline {
             return Ok(None);
         }
         let (file, sha256) = on_disk(move || hash(file, &from)).await?;
-        let brought = self.brought(&shown(&ready.name), file).await?;
-        Ok(Some(Known { ready, sha256, brought }))
+        let (brought, early) = self.brought_by(&ready, file).await?;
+        Ok(Some(Known { ready, sha256, brought, early }))
     }
 
     /// Takes workbooks out of the dropbox, in their order, and says of each what became of it. Each step is done for all
     /// of them before the next one begins, so that they share their waits for the disk.
     ///
     /// An error means that the disk refused or the reader could not be started; that workbook lies in the dropbox as before.
-    pub async fn claim(&self, known: Vec<Known>) -> Vec<Result<Claim, Halt>> {
+    pub async fn claim(&self, mut known: Vec<Known>) -> Vec<Result<Claim, Halt>> {
+        let early: Vec<_> = known.iter_mut().map(|known| known.early.take()).collect();
         let pipeline = self.clone();
-        on_disk(move || pipeline.claim_together(known)).await
+        let claims = on_disk(move || pipeline.claim_together(known)).await;
+        for (claim, early) in claims.iter().zip(early) {
+            if let (Ok(Claim::Taken(record)), Some(early)) = (claim, early) {
+                self.early.keep(&record.job, early);
+            }
+        }
+        claims
     }
 
     fn claim_together(&self, known: Vec<Known>) -> Vec<Result<Claim, Halt>> {
@@ -260,7 +269,7 @@ impl Pipeline {
     }
 
     fn new_record(&self, known: &Known, seq: JobSeq) -> JobRecord {
-        let Known { ready, sha256, brought } = known;
+        let Known { ready, sha256, brought, .. } = known;
         let mut at = (self.now)();
         // Two claims of the same bytes in one second would share an id.
         let job = loop {

@@ -13,6 +13,7 @@ use super::read::Unstaged;
 use super::stage::{Identity, check_atomic, headers_kept, of_reading, put_down, set_aside, with_identities};
 use super::{Halt, Pipeline};
 use crate::domain::entity::Entity;
+use crate::domain::job::JobId;
 use crate::domain::lifecycle::{Event, Staged, State};
 use crate::domain::row::StagedColumn;
 use crate::domain::settings::LoadSettings;
@@ -325,9 +326,10 @@ impl Pipeline {
         existing: &[StagedColumn],
         kinds: Option<ColumnKinds>,
     ) -> Result<Read, Unstaged> {
-        let Source { path, name, load } = source;
+        let Source { job, path, name, load } = source;
         let (file, _) = open_dropped(path)?;
-        let mut sheet = self.open_sheet_beside(file, name, load, kinds, existing).await?;
+        let early = self.early.take(job);
+        let mut sheet = self.open_sheet_beside(file, name, load, kinds, existing, early).await?;
         let (mut batches, mut rows, mut bytes) = (Vec::new(), 0, 0);
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             rows += batch.num_rows() as u64;
@@ -363,6 +365,7 @@ fn agree(columns: &[StagedColumn], existing: &[StagedColumn]) -> bool {
 
 /// What a reader needs to know of a job.
 struct Source {
+    job: JobId,
     path: PathBuf,
     name: String,
     load: LoadSettings,
@@ -371,6 +374,7 @@ struct Source {
 impl Source {
     fn of(job: &Job) -> Self {
         Source {
+            job: job.record.job.clone(),
             path: job.dir.workbook(&job.record),
             name: job.record.workbook.clone(),
             load: job.record.loads[0].clone(),

@@ -8,6 +8,8 @@ pub mod settle;
 
 pub mod brought;
 
+pub mod early;
+
 pub mod claim;
 
 mod successors;
@@ -52,6 +54,7 @@ use crate::io::returned::ReturnError;
 use crate::io::spool::{Spool, SpoolError};
 use crate::io::workbook::ReadFault;
 use board::Board;
+use early::EarlyReads;
 
 /// How long a job rests before it tries again what only an operator can mend: a full disk, a missing right.
 pub const OPERATOR_WAIT: Duration = Duration::from_secs(30);
@@ -75,6 +78,8 @@ pub struct Pipeline {
     pub stop: CancellationToken,
     /// What everything is doing, for people.
     pub board: Arc<Board>,
+    /// Small workbooks that are read and not staged yet.
+    pub early: Arc<EarlyReads>,
     /// Hears of every event once it is on the disk: the metrics.
     pub observe: Observer,
 }

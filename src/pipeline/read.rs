@@ -10,6 +10,7 @@ use std::sync::Arc;
 use deltalake::arrow::array::RecordBatch;
 
 use super::claim::Job;
+use super::early::EarlyRead;
 use super::{Halt, Pipeline};
 use crate::config::workbook_stem;
 use crate::domain::entity::{AttributeKind, Entity};
@@ -98,7 +99,9 @@ impl Pipeline {
         kinds: Option<ColumnKinds>,
     ) -> Result<OpenSheet, Unstaged> {
         let (file, _) = open_dropped(&job.dir.workbook(&job.record))?;
-        self.open_sheet_of(file, &job.record.workbook, load, kinds).await
+        let existing = self.columns_beside(load).await?;
+        let early = self.early.take(&job.record.job);
+        self.open_sheet_beside(file, &job.record.workbook, load, kinds, &existing, early).await
     }
 
     /// As [`Self::open_sheet`], of a file that is no job's.
@@ -109,11 +112,20 @@ impl Pipeline {
         load: &LoadSettings,
         kinds: Option<ColumnKinds>,
     ) -> Result<OpenSheet, Unstaged> {
-        let existing = if load.overwrite { None } else { self.lake.staged_columns(&load.table_name).await? };
-        self.open_sheet_beside(file, name, load, kinds, existing.as_deref().unwrap_or_default()).await
+        let existing = self.columns_beside(load).await?;
+        self.open_sheet_beside(file, name, load, kinds, &existing, None).await
     }
 
-    /// As [`Self::open_sheet_of`], for a table that has, or is about to have, these columns.
+    /// The columns that the load's rows will stand beside.
+    async fn columns_beside(&self, load: &LoadSettings) -> Result<Vec<StagedColumn>, Halt> {
+        if load.overwrite {
+            return Ok(Vec::new());
+        }
+        Ok(self.lake.staged_columns(&load.table_name).await?.unwrap_or_default())
+    }
+
+    /// As [`Self::open_sheet_of`], for a table that has, or is about to have, these columns; `early` is what was read of the
+    /// workbook before, where it was.
     pub(super) async fn open_sheet_beside(
         &self,
         file: std::fs::File,
@@ -121,6 +133,7 @@ impl Pipeline {
         load: &LoadSettings,
         kinds: Option<ColumnKinds>,
         existing: &[StagedColumn],
+        early: Option<EarlyRead>,
     ) -> Result<OpenSheet, Unstaged> {
         let (file, name) = match &load.package_file {
             None => (file, name),
@@ -129,7 +142,8 @@ impl Pipeline {
         let entity = match self.dynamics.entity(&load.target_entity).await {
             Err(fault @ TargetFault::UnknownEntity { .. }) => {
                 // A file that is no workbook at all has no entity to be asked about.
-                let (_, header) = self.start_reading(file, name, load, BTreeMap::new(), None).await?;
+                let request = self.read_request(name, load, BTreeMap::new(), None);
+                let (_, header) = self.start_reading(file, &request).await?;
                 return Err(Unstaged::Senders(match has_lost_its_mark(&header) {
                     true => LOST_MARK.to_owned(),
                     false if load.package_file.is_some() => format!(
@@ -145,7 +159,11 @@ impl Pipeline {
             entity => entity?,
         };
         let hints = hints(&entity, load, existing);
-        let (reading, mut header) = self.start_reading(file, name, load, hints, kinds).await?;
+        let request = self.read_request(name, load, hints, kinds);
+        let (reading, mut header) = match early.filter(|early| early.answers(&request)) {
+            Some(early) => early.reading(),
+            None => self.start_reading(file, &request).await?,
+        };
         if let Some(inner) = &load.package_file {
             // Sheets of a package are all called as its tool likes; its files are what the sender knows.
             header.sheet = workbook_stem(inner).to_owned();
@@ -190,22 +208,29 @@ impl Pipeline {
         Ok(file)
     }
 
-    async fn start_reading(
+    /// What the reader of a load's sheet is asked.
+    pub(super) fn read_request(
         &self,
-        file: File,
         name: &str,
         load: &LoadSettings,
         hints: BTreeMap<String, StageType>,
         kinds: Option<ColumnKinds>,
-    ) -> Result<(Reading, SheetHeader), Unstaged> {
+    ) -> ReadRequest {
         let what = ReadWhat::Sheet { sheet: load.sheet.clone(), header_row: load.header_row };
-        let request = ReadRequest {
+        ReadRequest {
             timezone: load.timezone.clone(),
             hints,
             kinds,
             ..ReadRequest::plain(name, what, self.spool.work(), self.read_limits())
-        };
-        match Reading::start(&self.reader, file, &request).await {
+        }
+    }
+
+    async fn start_reading(
+        &self,
+        file: File,
+        request: &ReadRequest,
+    ) -> Result<(Reading, SheetHeader), Unstaged> {
+        match Reading::start(&self.reader, file, request).await {
             Err(fault) if fault.is_senders() => Err(told(&fault)),
             started => Ok(started.map_err(Halt::Reader)?),
         }
@@ -274,7 +299,11 @@ fn has_lost_its_mark(header: &SheetHeader) -> bool {
 /// Column types that are known before the first cell is read: the staged table's, else the target's.
 ///
 /// Choices and truth values get none: people write them as labels, numbers or words, and all cells together decide.
-fn hints(entity: &Entity, load: &LoadSettings, existing: &[StagedColumn]) -> BTreeMap<String, StageType> {
+pub(super) fn hints(
+    entity: &Entity,
+    load: &LoadSettings,
+    existing: &[StagedColumn],
+) -> BTreeMap<String, StageType> {
     let folded = |name: &str| column_identifier(name).to_lowercase();
     let mut hints = BTreeMap::new();
     for attribute in &entity.attributes {

@@ -135,39 +135,48 @@ pub(super) fn answer(
         return answer_of_package(&file, sniffed, &request.what, out);
     }
     let mut source = Source::open(file, scratch, &request.file_name, &sniffed, &request.limits)?;
-    let mut notes = sniffed.notes;
-    match &request.what {
-        ReadWhat::Probe => {
-            let mut sheets = source.sheets();
-            let returned = match marked(&mut source)? {
-                Some(Ok(book)) => {
-                    sheets.retain(|sheet| sheet.name != MARK_SHEET);
-                    Some(book)
-                }
-                Some(Err(error)) => {
-                    notes.push(format!("{error}; the workbook is read like any other"));
-                    None
-                }
-                None => None,
-            };
-            let template = match returned {
-                Some(_) => None,
-                None => template(&mut source)?,
-            };
-            let (format, package) = (sniffed.format, None);
-            let probe = WorkbookProbe { format, sheets, returned, template, package, notes };
-            send_json(out, frames::PROBE, &probe)
+    let notes = sniffed.notes;
+    if let ReadWhat::Probe | ReadWhat::ProbeAndSheet { .. } = &request.what {
+        let probe = probe(&mut source, sniffed.format, &notes)?;
+        send_json(out, frames::PROBE, &probe)?;
+        if probe.brings_settings() {
+            return Ok(());
         }
+    }
+    match &request.what {
+        ReadWhat::Probe => Ok(()),
         ReadWhat::Unpack { .. } => {
             Err(ReadFault::Package { detail: "it is none, but a single workbook".to_owned() })
         }
-        ReadWhat::Sheet { sheet, header_row } => {
+        ReadWhat::Sheet { sheet, header_row } | ReadWhat::ProbeAndSheet { sheet, header_row } => {
             let read = read_sheet(&mut source, request, sheet.as_deref(), *header_row, notes, out);
             let mut summary = read?;
             summary.peak_rss_kib = peak_rss_kib();
             send_json(out, frames::SUMMARY, &summary)
         }
     }
+}
+
+/// What the workbook says of itself.
+fn probe(source: &mut Source, format: WorkbookFormat, notes: &[String]) -> Result<WorkbookProbe, ReadFault> {
+    let mut notes = notes.to_vec();
+    let mut sheets = source.sheets();
+    let returned = match marked(source)? {
+        Some(Ok(book)) => {
+            sheets.retain(|sheet| sheet.name != MARK_SHEET);
+            Some(book)
+        }
+        Some(Err(error)) => {
+            notes.push(format!("{error}; the workbook is read like any other"));
+            None
+        }
+        None => None,
+    };
+    let template = match returned {
+        Some(_) => None,
+        None => template(source)?,
+    };
+    Ok(WorkbookProbe { format, sheets, returned, template, package: None, notes })
 }
 
 /// As [`answer`], of a data package: its workbooks are unpacked one by one and then read by themselves.
@@ -180,7 +189,7 @@ fn answer_of_package(
     match what {
         ReadWhat::Unpack { file: wanted } => package::unpack(file, wanted, out),
         ReadWhat::Sheet { .. } => Err(package::not_as_a_whole(file)),
-        ReadWhat::Probe => {
+        ReadWhat::Probe | ReadWhat::ProbeAndSheet { .. } => {
             let probe = WorkbookProbe {
                 format: sniffed.format,
                 sheets: Vec::new(),

@@ -58,7 +58,7 @@ pub use mark::{
     MARK_CHUNK_MAX, MARK_CHUNKS_MAX, MARK_SHEET, MARK_VERSION, MarkError, ReturnedBook, ReturnedPart,
 };
 pub use package::{DataPackage, PackageEntity};
-pub use reading::{CHILD_COMMAND, Reading, probe, unpack};
+pub use reading::{CHILD_COMMAND, Reading, probe, probe_and_read, unpack};
 pub use request::{
     ColumnKinds, ReadLimits, ReadRequest, ReadSummary, ReadWhat, SheetHeader, SheetInfo, WorkbookFormat,
     WorkbookProbe,

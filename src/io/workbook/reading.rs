@@ -30,17 +30,38 @@ const EXIT_MS_MAX: u64 = 5_000;
 /// Bytes of the child's standard error that a fault carries for the operator.
 const SAID_BYTES_MAX: i64 = 2_000;
 
-/// Says what a workbook is. `exe` is this program; `request.what` is [`ReadWhat::Probe`].
+/// Says what a workbook is. `exe` is this program; whatever else the request names is not read.
 ///
 /// # Errors
 /// When it is no workbook that can be read, with the sentence for the one who must act.
 pub async fn probe(exe: &Path, workbook: File, request: &ReadRequest) -> Result<WorkbookProbe, ReadFault> {
     let request = ReadRequest { what: ReadWhat::Probe, ..request.clone() };
-    let mut reader = Reader::spawn(exe, workbook, &request)?;
-    match reader.frame().await? {
-        (frames::PROBE, payload) => parse(&payload),
-        (tag, _) => Err(unexpected(tag)),
+    Reader::spawn(exe, workbook, &request)?.probe().await
+}
+
+/// As [`probe`], and reads the sheet that the request names right after it, in the same process, unless the workbook
+/// brings along how it is to be read; `request.what` is [`ReadWhat::Sheet`].
+///
+/// # Errors
+/// When it is no workbook that can be read. That its sheet cannot be read is told by whoever reads it next: there is no
+/// reading then.
+pub async fn probe_and_read(
+    exe: &Path,
+    workbook: File,
+    request: &ReadRequest,
+) -> Result<(WorkbookProbe, Option<(Reading, SheetHeader)>), ReadFault> {
+    let what = match &request.what {
+        ReadWhat::Sheet { sheet, header_row } => {
+            ReadWhat::ProbeAndSheet { sheet: sheet.clone(), header_row: *header_row }
+        }
+        other => other.clone(),
+    };
+    let mut reader = Reader::spawn(exe, workbook, &ReadRequest { what, ..request.clone() })?;
+    let probe = reader.probe().await?;
+    if probe.brings_settings() {
+        return Ok((probe, None));
     }
+    Ok((probe, Reading::of(reader).await.ok()))
 }
 
 /// Unpacks a file of a data package to where `into` writes; `request.what` is [`ReadWhat::Unpack`].
@@ -70,12 +91,25 @@ fn disk(error: std::io::Error) -> ReadFault {
 
 /// A sheet that is being read. Dropping it kills the child.
 pub struct Reading {
+    rows: Rows,
+    summary: Option<ReadSummary>,
+}
+
+/// Where the rows come from.
+enum Rows {
+    /// From a child that reads.
+    Child(Box<Stream>),
+    /// From memory, with what reading them came to.
+    Kept(std::vec::IntoIter<RecordBatch>, ReadSummary),
+}
+
+/// The rows that a child sends.
+struct Stream {
     reader: Reader,
     decoder: StreamDecoder,
     /// Bytes of the stream that are not decoded yet.
     pending: Buffer,
     rows: u64,
-    summary: Option<ReadSummary>,
 }
 
 impl Reading {
@@ -88,13 +122,23 @@ impl Reading {
         workbook: File,
         request: &ReadRequest,
     ) -> Result<(Reading, SheetHeader), ReadFault> {
-        let mut reader = Reader::spawn(exe, workbook, request)?;
+        Reading::of(Reader::spawn(exe, workbook, request)?).await
+    }
+
+    /// What a child sends that reads a sheet, from its columns on.
+    async fn of(mut reader: Reader) -> Result<(Reading, SheetHeader), ReadFault> {
         let header = match reader.frame().await? {
             (frames::HEADER, payload) => parse(&payload)?,
             (tag, _) => return Err(unexpected(tag)),
         };
-        let decoder = StreamDecoder::new();
-        Ok((Reading { reader, decoder, pending: Buffer::default(), rows: 0, summary: None }, header))
+        let (decoder, pending) = (StreamDecoder::new(), Buffer::default());
+        let stream = Stream { reader, decoder, pending, rows: 0 };
+        Ok((Reading { rows: Rows::Child(Box::new(stream)), summary: None }, header))
+    }
+
+    /// A sheet that was read before, with what reading it came to.
+    pub fn kept(batches: Vec<RecordBatch>, summary: ReadSummary) -> Self {
+        Reading { rows: Rows::Kept(batches.into_iter(), summary), summary: None }
     }
 
     /// The next rows; `None` after the last, when [`Reading::summary`] has the rest.
@@ -104,12 +148,43 @@ impl Reading {
     /// # Errors
     /// When the rest cannot be read; the rows that were read before must then not be used either.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, ReadFault> {
-        while self.summary.is_none() {
+        if self.summary.is_some() {
+            return Ok(None);
+        }
+        let (batch, summary) = match &mut self.rows {
+            Rows::Child(stream) => match stream.next().await? {
+                Sent::Batch(batch) => (Some(batch), None),
+                Sent::Summary(summary) => (None, Some(summary)),
+            },
+            Rows::Kept(batches, summary) => match batches.next() {
+                Some(batch) => (Some(batch), None),
+                None => (None, Some(summary.clone())),
+            },
+        };
+        self.summary = summary;
+        Ok(batch)
+    }
+
+    /// What reading came to, once [`Reading::next`] has said `None`.
+    pub fn summary(&self) -> Option<&ReadSummary> {
+        self.summary.as_ref()
+    }
+}
+
+/// What comes next from a child.
+enum Sent {
+    Batch(RecordBatch),
+    Summary(ReadSummary),
+}
+
+impl Stream {
+    async fn next(&mut self) -> Result<Sent, ReadFault> {
+        loop {
             if !self.pending.is_empty() {
                 let decoded = self.decoder.decode(&mut self.pending).map_err(|error| protocol(&error))?;
                 if let Some(batch) = decoded {
                     self.rows += batch.num_rows() as u64;
-                    return Ok(Some(batch));
+                    return Ok(Sent::Batch(batch));
                 }
                 continue;
             }
@@ -123,17 +198,11 @@ impl Reading {
                             detail: format!("{told} rows were told, {came} came"),
                         });
                     }
-                    self.summary = Some(summary);
+                    return Ok(Sent::Summary(summary));
                 }
                 (tag, _) => return Err(unexpected(tag)),
             }
         }
-        Ok(None)
-    }
-
-    /// What reading came to, once [`Reading::next`] has said `None`.
-    pub fn summary(&self) -> Option<&ReadSummary> {
-        self.summary.as_ref()
     }
 }
 
@@ -175,6 +244,14 @@ impl Reader {
         let out = BufReader::new(child.stdout.take().expect("its standard output was asked for as a pipe"));
         let limit_ms = request.limits.wall_ms_max;
         Ok(Reader { child, out, said, left: Duration::from_millis(limit_ms), limit_ms })
+    }
+
+    /// What the workbook is, as the child says first.
+    async fn probe(&mut self) -> Result<WorkbookProbe, ReadFault> {
+        match self.frame().await? {
+            (frames::PROBE, payload) => parse(&payload),
+            (tag, _) => Err(unexpected(tag)),
+        }
     }
 
     /// The next frame; a fault that the child tells, and its death, are errors.

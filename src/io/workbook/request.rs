@@ -93,6 +93,13 @@ pub type ColumnKinds = BTreeMap<u32, StageType>;
 pub enum ReadWhat {
     /// Say what the workbook is and which sheets it has.
     Probe,
+    /// As `Probe`, and then as `Sheet`, unless the workbook brings along how it is to be read.
+    ProbeAndSheet {
+        /// The sheet, compared without case; `None` is the first visible one.
+        sheet: Option<String>,
+        /// Row number of the header, from 1; `None` lets the reader find it.
+        header_row: Option<u32>,
+    },
     /// Unpack a file of a data package.
     Unpack {
         /// Its name, without regard to case.
@@ -170,6 +177,13 @@ pub struct WorkbookProbe {
     pub package: Option<DataPackage>,
     /// What the sender may want to know, one sentence each.
     pub notes: Vec<String>,
+}
+
+impl WorkbookProbe {
+    /// Whether the workbook itself says how it is to be read: one that DDU gave back, or that Dynamics made.
+    pub fn brings_settings(&self) -> bool {
+        self.returned.is_some() || self.template.is_some() || self.package.is_some()
+    }
 }
 
 /// The sheet that is being read and its columns, sent before the first row.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::super::child::serve;
-use super::super::{Reading, probe as probe_in_child};
+use super::super::{Reading, probe as probe_in_child, probe_and_read};
 use super::*;
 
 /// The child of the tests below: this test, run alone in another process, with the request in the environment and its
@@ -125,6 +125,38 @@ fn good_frames() -> (Vec<u8>, usize) {
         frames::write(&mut out, tag, &payload).unwrap();
     }
     (out, before_summary)
+}
+
+/// A workbook is looked into and read by one process; one that brings its own settings along is only looked into, and of
+/// one whose sheet does not read the probe is believed all the same.
+#[tokio::test]
+async fn one_process_looks_into_a_workbook_and_reads_it() {
+    let folder = folder();
+    let starts = folder.path().join("starts");
+    let exe = real(&folder);
+    let run = std::fs::read_to_string(&exe).unwrap();
+    let exe = program(&folder, &format!("echo >> '{}'\n{run}", starts.display()));
+    let count = || std::fs::read_to_string(&starts).unwrap().lines().count();
+
+    let (probe, reading) = probe_and_read(&exe, workbook(300), &request("a.xlsx")).await.unwrap();
+    assert_eq!((probe.sheets.len(), probe.brings_settings()), (1, false));
+    let (mut reading, header) = reading.unwrap();
+    assert_eq!(header.columns[0].header, "Name");
+    let mut rows = 0;
+    while let Some(batch) = reading.next().await.unwrap() {
+        rows += batch.num_rows();
+    }
+    assert_eq!((rows, reading.summary().unwrap().rows, count()), (300, 300, 1));
+
+    let book = super::returned::returned_book();
+    let (probe, reading) = probe_and_read(&exe, file_of(&book), &request("a.xlsx")).await.unwrap();
+    assert!(probe.returned.is_some() && reading.is_none());
+    let what = ReadWhat::Sheet { sheet: Some("nowhere".to_owned()), header_row: None };
+    let asked = ReadRequest { what, ..request("a.xlsx") };
+    let (probe, reading) = probe_and_read(&exe, workbook(1), &asked).await.unwrap();
+    assert!(probe.sheets.len() == 1 && reading.is_none());
+    assert!(probe_and_read(&exe, file_of(&[0; 600]), &request("a.xlsx")).await.is_err());
+    assert_eq!(count(), 4);
 }
 
 #[tokio::test]

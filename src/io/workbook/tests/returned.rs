@@ -39,6 +39,11 @@ fn returned(name: &str, top: u32, rows: &[[&str; 6]], chunks: &[String]) -> Vec<
     workbook.save_to_buffer().unwrap()
 }
 
+/// A workbook that DDU gave back, without a row.
+pub(super) fn returned_book() -> Vec<u8> {
+    returned("customers", 0, &[], &book().to_chunks())
+}
+
 #[test]
 fn a_returned_workbook_says_what_it_is() {
     let book = book();
