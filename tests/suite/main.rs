@@ -13,6 +13,7 @@ mod package;
 mod reader;
 
 mod commands;
+mod conformance;
 mod daemon;
 mod docs;
 mod editing;

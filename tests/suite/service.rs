@@ -48,6 +48,11 @@ impl Service {
         drop(self.child.wait());
     }
 
+    /// Its origin.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The `target` of a configuration that writes to it as if it were an environment of Dynamics.
     pub fn target(&self) -> Value {
         json!({
