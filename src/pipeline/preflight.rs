@@ -146,6 +146,7 @@ impl Pipeline {
         let (entity, mut plan) = self.plan(load, &staged.columns).await?;
         // Rows that are merely appended are new and have no receipts.
         if load.overwrite || job.record.heals.is_some() {
+            plan.expect_known_rows();
             let mut receipts = self.lake.receipts(ReceiptsOf::Table(&load.table_name)).await?;
             while let Some(written) = receipts.next().await? {
                 plan.keep_records(

@@ -1,13 +1,14 @@
 //! Rows as operations: every cell held against its attribute, every lookup found, every record named by a key of ours.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::Dynamics;
 use super::fault::TargetFault;
 use super::lookup::{Pointed, misfit};
-use super::operation::{Condition, Method, Operation};
+use super::operation::{Condition, Knowing, Method, Operation};
 use super::plan::{Naming, PlannedColumn, Role, RowPlan};
 use super::spelling::{KEY_CHARS_REFUSED, encoded, json, json_object, literal};
 use crate::domain::conform::{Conformed, Misfit, conform, excerpt};
@@ -189,6 +190,7 @@ impl RowPlan {
             method,
             path: format!("{}({predicate})", self.entity.set_name),
             condition,
+            knowing: self.knowing(row, &cells, deed),
             body: (method == Method::Patch).then(|| self.body(&cells, deed)),
             target_key: shown,
             if_absent: match self.mode {
@@ -222,6 +224,22 @@ impl RowPlan {
             format!("{}={}", column.attribute.logical_name, row.values[column.index].to_text())
         });
         shown.collect::<Vec<_>>().join(",")
+    }
+
+    /// How it will be known whether the row's record was there before.
+    fn knowing(&self, row: &StagedRow, cells: &[Conformed], deed: Deed) -> Knowing {
+        let own_id = match self.naming {
+            Naming::Row => true,
+            Naming::Given(at) => cells[at] == Conformed::Blank,
+            // Ids made of a key, and the sender's own, are the same in every job.
+            Naming::Derived(_) | Naming::PrimaryId(_) | Naming::Alternate(_) => false,
+        };
+        match (deed, &self.entity.primary_id) {
+            (Deed::Update | Deed::Delete, _) => Knowing::There,
+            _ if own_id && !self.rows_known && !self.records.contains_key(&row.id) => Knowing::Fresh,
+            (_, Some(id)) => Knowing::Asked(Arc::from(id.as_str())),
+            (_, None) => Knowing::Untold,
+        }
     }
 
     /// What stands between the parentheses of the record's address, encoded and as people read it.

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value as Json, json};
+use uuid::Uuid;
 
 use super::{ConnectSettings, Dialect, Dynamics, WireLimits};
 
@@ -156,6 +157,13 @@ fn error(status: u16, code: &str, message: &str) -> (u16, String, String) {
 /// One operation of a batch: verb, path, whether it must exist, Content-ID, body.
 type Asked = (String, String, bool, Option<String>, String);
 
+/// The id that the fake gives to a record that was named by a key; one that was named by its id has that.
+pub(super) fn id_of(path: &str) -> Uuid {
+    let (_, predicate) = path.split_once('(').unwrap();
+    let own = Uuid::try_parse(predicate.trim_end_matches(')'));
+    own.unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_URL, path.as_bytes()))
+}
+
 fn operations(body: &str) -> Vec<Asked> {
     let mut found = Vec::new();
     for chunk in body.split("\r\nContent-Type: application/http\r\n").skip(1) {
@@ -167,6 +175,7 @@ fn operations(body: &str) -> Vec<Asked> {
         let path = path.strip_prefix("/api/data/v9.2/").unwrap();
         let content_id = part_head.lines().find_map(|line| line.strip_prefix("Content-ID: "));
         let body = rest.split("\r\n--").next().unwrap();
+        assert_eq!(head.contains("Prefer: return=representation"), path.contains("?$select="), "{head}");
         found.push((
             verb.to_owned(),
             percent_decode_str(path).decode_utf8().unwrap().into_owned(),
@@ -180,7 +189,12 @@ fn operations(body: &str) -> Vec<Asked> {
 
 /// Carries out one operation: status, record, body.
 fn carry_out(world: &mut World, asked: &Asked, fault: Option<&Fault>) -> (u16, String, String) {
-    let (verb, path, must_exist, _, body) = asked;
+    let (verb, whole, must_exist, _, body) = asked;
+    let (path, select) = match whole.split_once("?$select=") {
+        Some((path, column)) => (path, Some(column)),
+        None => (whole.as_str(), None),
+    };
+    let path = &path.to_owned();
     if let Some(Fault::Row { holding, status, body: answer }) = fault
         && (body.contains(holding) || path.contains(holding))
     {
@@ -206,13 +220,20 @@ fn carry_out(world: &mut World, asked: &Asked, fault: Option<&Fault>) -> (u16, S
     for (key, value) in new.as_object().unwrap() {
         record[key] = value.clone();
     }
+    if let Some(column) = select {
+        // A representation has no OData-EntityId.
+        let status = if exists { 200 } else { 201 };
+        return (status, String::new(), json!({ column: id_of(path) }).to_string());
+    }
     (204, format!("http://x/api/data/v9.2/{path}"), String::new())
 }
 
 fn batch(world: &mut World, headers: &HeaderMap, body: &str) -> Response<Body> {
     let fault = world.faults.pop_front();
     let asked = operations(body);
-    world.batches.push(asked.iter().map(|(verb, path, ..)| format!("{verb} {path}")).collect());
+    world.batches.push(
+        asked.iter().map(|(verb, path, ..)| format!("{verb} {}", path.split('?').next().unwrap())).collect(),
+    );
     if let Some(Fault::Answer { status, headers, body }) = &fault {
         return reply(*status, headers, body);
     }

@@ -38,7 +38,9 @@ use url::Url;
 
 pub use fault::{PlanFault, PlanProblem, SendFault, TargetFault};
 pub use gate::Waiting;
-pub use operation::{BatchShape, Condition, History, Method, Operation, Outcome, SendReport, Trouble};
+pub use operation::{
+    BatchShape, Condition, History, Knowing, Method, Operation, Outcome, SendReport, Trouble,
+};
 pub use plan::{PlannedColumn, Role, RowPlan};
 pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
 pub use verdict::{Class, Setback, Verdict, judge};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::effect::Written;
 use crate::domain::refusal::{Refusal, Severity};
 use crate::domain::row::RowId;
 
@@ -24,6 +25,19 @@ pub enum Condition {
     Exists,
 }
 
+/// How it is known whether a write created its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Knowing {
+    /// The id is the row's own, and no job before this one can have used it: whenever it is there, this row made it.
+    Fresh,
+    /// The target is asked for the record's id, which stands in this column, and its status tells (dynamics.md §2.3).
+    Asked(Arc<str>),
+    /// The record must be there beforehand.
+    There,
+    /// There is no way to know.
+    Untold,
+}
+
 /// One row as the target takes it. Sending it twice leaves the target as sending it once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
@@ -35,6 +49,8 @@ pub struct Operation {
     pub path: String,
     /// What must be true beforehand.
     pub condition: Condition,
+    /// How it is known whether the record was there before.
+    pub knowing: Knowing,
     /// The JSON body; `None` for a delete.
     pub body: Option<String>,
     /// The record for receipts: its GUID, or its key predicate as people read it (`accountnumber='A-17'`).
@@ -67,7 +83,7 @@ pub enum History {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The target has it.
-    Written,
+    Written(Written),
     /// The target refused it.
     Refused(Refusal),
 }
@@ -130,6 +146,7 @@ impl Operation {
             method: Method::Patch,
             path: path.to_owned(),
             condition: Condition::Any,
+            knowing: Knowing::Fresh,
             body: Some("x".repeat(100)),
             target_key: path.to_owned(),
             if_absent: "",

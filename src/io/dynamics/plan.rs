@@ -33,6 +33,8 @@ pub struct RowPlan {
     pub(super) cache: Mutex<LookupCache>,
     /// Records of rows that were written before under another name than this plan gives them.
     pub(super) records: HashMap<RowId, Uuid>,
+    /// Whether rows may have been sent by earlier jobs under their own ids.
+    pub(super) rows_known: bool,
     notes: Vec<String>,
 }
 
@@ -106,6 +108,12 @@ impl RowPlan {
         &self.columns
     }
 
+    /// Says that rows may have been sent by earlier jobs under the ids that they have: then only the target can tell which
+    /// records were there already.
+    pub fn expect_known_rows(&mut self) {
+        self.rows_known = true;
+    }
+
     /// Lets rows that were written before keep their records, whatever this plan would call them: an `overwrite` may
     /// bring a key, or drop it, and is to find the records all the same.
     ///
@@ -171,6 +179,7 @@ impl Dynamics {
                 width: columns.len(),
                 cache: Mutex::default(),
                 records: HashMap::new(),
+                rows_known: false,
                 notes,
             }),
             _ => Err(PlanFault::Problems { problems }),
