@@ -7,6 +7,7 @@
 //! Every operation names its record by a key of ours, so sending it again is harmless: [`Dynamics::send`] tries again by
 //! itself whatever is worth it, and what it could not finish the caller sends again later, whole.
 
+mod credential;
 mod encode;
 mod entities;
 mod fault;
@@ -16,7 +17,9 @@ mod metadata;
 mod multipart;
 mod operation;
 mod patience;
+mod pilot;
 mod plan;
+mod principals;
 mod send;
 mod spelling;
 mod token;
@@ -33,15 +36,18 @@ mod journey;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use jiff::Timestamp;
 use url::Url;
 
+pub use credential::Credential;
 pub use fault::{PlanFault, PlanProblem, SendFault, TargetFault};
 pub use gate::Waiting;
 pub use operation::{
     BatchShape, Condition, History, Knowing, Method, Operation, Outcome, SendReport, Trouble,
 };
+pub use pilot::Counts;
 pub use plan::{PlannedColumn, Role, RowPlan};
+pub use principals::PrincipalReport;
 pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
 pub use verdict::{Class, Setback, Verdict, judge};
 
@@ -51,6 +57,10 @@ use wire::Wire;
 /// Requests at once before the server gave its hint. Source: dynamics.md §9.16, about four fully busy requests a server
 /// stay below its execution-time limit.
 pub const WORKERS_DEFAULT: u16 = 4;
+
+/// Requests at once at most under one application user, whatever the server takes. Source: dynamics.md §4.1, the limit on
+/// concurrency.
+pub const PARALLELISM_MAX: u16 = 52;
 
 /// Which product stands behind the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +82,25 @@ pub struct ConnectSettings {
     pub authority: Url,
     /// The tenant: a GUID or a domain name.
     pub tenant_id: String,
-    /// The app registration's id.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretString,
+    /// The application users that requests are made as, side by side; at least one.
+    pub principals: Vec<PrincipalSettings>,
+    /// The clock that assertions are dated by.
+    pub now: fn() -> Timestamp,
     /// The target's name in row identities, where the URL is not lasting (the embedded sandbox); else host and path.
     pub name: Option<String>,
     /// Bounds of waits and sizes.
     pub limits: WireLimits,
+}
+
+/// An application user.
+#[derive(Debug, Clone)]
+pub struct PrincipalSettings {
+    /// The app registration's id.
+    pub client_id: String,
+    /// What it proves itself with.
+    pub credential: Credential,
+    /// Requests at once at most; without it as many as the server takes gladly.
+    pub workers: Option<u16>,
 }
 
 /// Bounds of waits and sizes on the wire.
@@ -172,9 +193,37 @@ impl Dynamics {
         Ok(answer.get("UserId").and_then(|id| id.as_str()).unwrap_or_default().to_owned())
     }
 
-    /// Requests at once that the server recommends (`x-ms-dop-hint`, last seen); [`WORKERS_DEFAULT`] before the first.
-    pub fn workers_hint(&self) -> u16 {
-        self.inner.wire.workers_hint()
+    /// Asks the target who each of the application users is: its client id, and the user's id there or why it is refused.
+    /// What one is answered says nothing about the others.
+    pub async fn who_are_we(&self) -> Vec<(String, Result<String, String>)> {
+        let wire = &self.inner.wire;
+        let mut heard = Vec::new();
+        for (index, client_id) in wire.client_ids().enumerate() {
+            let answer = match wire.get_as(index, "WhoAmI").await {
+                Ok(answer) if answer.status < 400 => {
+                    let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                    Ok(json.get("UserId").and_then(|id| id.as_str()).unwrap_or_default().to_owned())
+                }
+                Ok(answer) => {
+                    let verdict = judge(answer.status, &answer.body);
+                    Err(format!("{}: {}", verdict.error, verdict.cause))
+                }
+                Err(stumble) => Err(stumble.to_string()),
+            };
+            heard.push((client_id.to_owned(), answer));
+        }
+        heard
+    }
+
+    /// Requests that should be ready to leave at once, all application users together: as many as their pilots let go, and
+    /// one more each, so that more can be tried. At first what the server recommends (`x-ms-dop-hint`).
+    pub fn demand(&self) -> u16 {
+        self.inner.wire.demand()
+    }
+
+    /// How each application user fares, in the order of the settings.
+    pub fn principals(&self) -> Vec<PrincipalReport> {
+        self.inner.wire.report()
     }
 }
 

@@ -23,7 +23,7 @@ impl Sending<'_> {
         if answer.status < 400 {
             let reason =
                 format!("answer {} is no batch answer: `{}`", answer.status, excerpt(&answer.content_type));
-            return Ok(Next::Pause { groups: self.halves(group), reason, wait: None });
+            return Ok(Next::Pause { groups: self.halves(group), reason, wait: None, held: false });
         }
         let verdict = judge(answer.status, &answer.body);
         match verdict.class {
@@ -43,7 +43,7 @@ impl Sending<'_> {
                     ) => self.halves(group),
                     _ => vec![group],
                 };
-                Ok(Next::Pause { groups, reason: verdict.error, wait: None })
+                Ok(Next::Pause { groups, reason: verdict.error, wait: None, held: false })
             }
             Class::TooLarge if self.shape == BatchShape::ChangeSet => {
                 let max = self.wire.limits().batch_bytes_max;
@@ -82,6 +82,7 @@ impl Sending<'_> {
         let stopped = answer.status >= 400 && parts.len() != group.len();
         let mut again = Vec::new();
         let mut reason = None;
+        let mut limit = None;
         let mut hopeless: Option<Verdict> = None;
         let mut other = parts.len() > group.len();
         let mut heard = 0;
@@ -111,6 +112,7 @@ impl Sending<'_> {
             if let Some(setback) = setback
                 && !self.used_up(index, setback)
             {
+                limit = limit.or(setback.is_limit().then_some(setback));
                 reason.get_or_insert(verdict.error);
                 again.push(index);
                 continue;
@@ -125,6 +127,13 @@ impl Sending<'_> {
         }
         // When not one row got through, and each for a reason that is no row's, the table or the access is at fault.
         if let Some(verdict) = hopeless.filter(|_| heard == group.len() && again.is_empty()) {
+            if self.passed_on(answer, &verdict) {
+                // None of it was done, and another application user may be let in.
+                for index in &group {
+                    self.outcomes[*index] = None;
+                }
+                return Ok(Next::Go { groups: vec![group] });
+            }
             let (error, cause) = (verdict.error, verdict.cause);
             return Err(match verdict.class {
                 Class::Access => SendFault::Access { error, cause },
@@ -134,6 +143,9 @@ impl Sending<'_> {
         let unheard = group[heard..].to_vec();
         self.doubt(&again);
         self.doubt(&unheard);
+        if let Some(limit) = limit {
+            self.wire.throttled(answer.principal, limit);
+        }
         if unheard.is_empty() && again.is_empty() {
             return Ok(Next::Go { groups: Vec::new() });
         }
@@ -147,7 +159,13 @@ impl Sending<'_> {
             false => format!("{heard} answers for {} operations", group.len()),
         });
         let groups = std::iter::once(again).chain(rest).collect();
-        Ok(Next::Pause { groups, reason, wait: None })
+        Ok(Next::Pause { groups, reason, wait: None, held: limit.is_some() })
+    }
+
+    /// Whether the answer's application user was refused, is set aside now, and another one is left to try.
+    fn passed_on(&self, answer: &Answer, verdict: &Verdict) -> bool {
+        let why = || format!("{}: {}", verdict.error, verdict.cause);
+        verdict.is_of_the_user() && self.wire.set_aside(answer.principal, &why())
     }
 
     /// Settles an operation that the target has carried out; `told` is the record's id in its answer.
@@ -198,7 +216,12 @@ impl Sending<'_> {
     }
 
     /// All or none (dynamics.md §3.3 c): the one part of a failed set names the operation by its Content-ID.
-    pub(super) fn heard_change_set(&mut self, group: Vec<usize>, parts: &[Part]) -> Result<Next, SendFault> {
+    pub(super) fn heard_change_set(
+        &mut self,
+        group: Vec<usize>,
+        answer: &Answer,
+        parts: &[Part],
+    ) -> Result<Next, SendFault> {
         let Some((place, failed)) = parts.iter().enumerate().find(|(_, part)| part.status >= 400) else {
             if parts.len() == group.len() {
                 for (index, part) in group.into_iter().zip(parts) {
@@ -208,7 +231,7 @@ impl Sending<'_> {
             }
             self.doubt(&group);
             let reason = format!("{} answers for {} operations", parts.len(), group.len());
-            return Ok(Next::Pause { groups: vec![group], reason, wait: None });
+            return Ok(Next::Pause { groups: vec![group], reason, wait: None, held: false });
         };
         let verdict = judge(failed.status, failed.body.as_bytes());
         let by_id = failed.content_id.as_ref().and_then(|id| id.parse::<usize>().ok()?.checked_sub(1));
@@ -220,8 +243,13 @@ impl Sending<'_> {
                     self.refuse_all(&group, culprit, &verdict);
                     return Ok(Next::Go { groups: Vec::new() });
                 }
-                Ok(Next::Pause { groups: vec![group], reason: verdict.error, wait: None })
+                if setback.is_limit() {
+                    self.wire.throttled(answer.principal, setback);
+                }
+                let held = setback.is_limit();
+                Ok(Next::Pause { groups: vec![group], reason: verdict.error, wait: None, held })
             }
+            (Class::Access, _) if self.passed_on(answer, &verdict) => Ok(Next::Go { groups: vec![group] }),
             (Class::Access, _) => Err(SendFault::Access { error: verdict.error, cause: verdict.cause }),
             (Class::Mapping, None) => Err(SendFault::Mapping { error: verdict.error, cause: verdict.cause }),
             (_, Some(index))
