@@ -14,13 +14,12 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::api;
-use super::ask::{Answer, Ask, Prefer, URL_BYTES_MAX, below_root};
+use super::ask::{Answer, Ask, Prefer, URL_BYTES_MAX};
 use super::batch::{Batch, BatchAnswer};
 use super::error::ApiError;
 use super::faults::{Cut, Disturbance, FaultAnswer, Faults, RequestKind};
 use super::line::Line;
-use super::schema::Schema;
+use super::service::Service;
 use super::store::Store;
 use super::token::Tokens;
 
@@ -39,7 +38,7 @@ const WINDOW_WORK: Duration = Duration::from_secs(1_200);
 
 /// What every request needs.
 pub(super) struct Front {
-    pub(super) schema: Arc<Schema>,
+    pub(super) service: Service,
     pub(super) store: Store,
     pub(super) tokens: Tokens,
     pub(super) faults: Faults,
@@ -52,7 +51,7 @@ pub(super) struct Front {
 impl Front {
     /// The door to this store.
     pub(super) fn new(
-        schema: Arc<Schema>,
+        service: Service,
         store: Store,
         tokens: Tokens,
         faults: Faults,
@@ -60,7 +59,7 @@ impl Front {
         body_bytes_max: usize,
     ) -> Self {
         let (meter, admitted) = (Meter::new(), Semaphore::new(REQUESTS_MAX));
-        Front { schema, store, tokens, faults, meter, dop_hint, body_bytes_max, admitted }
+        Front { service, store, tokens, faults, meter, dop_hint, body_bytes_max, admitted }
     }
 }
 
@@ -75,12 +74,12 @@ pub(super) async fn answer(
         return respond(&front, Answer::empty(503));
     };
     let path = request.uri().path();
-    let answer = if path.ends_with("/oauth2/v2.0/token") {
+    let answer = if path.ends_with("/oauth2/v2.0/token") || path.ends_with("/oauth2/token") {
         token(&front, &line, request).await
-    } else if below_root(path).is_some() {
+    } else if front.service.below_root(path).is_some() {
         api_request(&front, &line, request).await
     } else {
-        Answer::refusal(&ApiError::unknown_segment(path), Prefer::default())
+        front.service.refusal(&ApiError::unknown_segment(path), Prefer::default())
     };
     front.meter.worked(began.elapsed());
     respond(&front, answer)
@@ -91,7 +90,7 @@ async fn token(front: &Front, line: &Line, request: Request) -> Answer {
         return Answer::empty(405);
     }
     let fault = front.faults.strike(RequestKind::Token, std::iter::empty());
-    if let Some(answer) = disturb(&fault, line).await {
+    if let Some(answer) = disturb(front, &fault, None, line).await {
         return answer;
     }
     match arrived(request.into_body(), FORM_BYTES_MAX).await {
@@ -107,18 +106,25 @@ async fn token(front: &Front, line: &Line, request: Request) -> Answer {
 async fn api_request(front: &Arc<Front>, line: &Line, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let prefer = text(&parts.headers, "prefer").map(Prefer::parse).unwrap_or_default();
-    let refused = |error: &ApiError| Answer::refusal(error, prefer);
-    if let Err(error) = front.tokens.admit(text(&parts.headers, "authorization"), Timestamp::now()) {
-        let challenge =
-            "Bearer authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\"";
-        return refused(&error).with("WWW-Authenticate", challenge.to_owned());
-    }
+    let refused = |error: &ApiError| front.service.refusal(error, prefer);
+    let admitted = front.tokens.admit(text(&parts.headers, "authorization"), Timestamp::now());
+    let caller: Arc<str> = match admitted.and_then(|caller| front.service.let_in(caller)) {
+        Ok(caller) => Arc::from(caller),
+        Err(error) => {
+            let challenge =
+                "Bearer authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\"";
+            return refused(&error).with("WWW-Authenticate", challenge.to_owned());
+        }
+    };
     front.meter.counted();
+    if let Some(answer) = front.service.overloaded() {
+        return answer;
+    }
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() > URL_BYTES_MAX {
         return refused(&ApiError::new(414, "0x80060888", "The request URL is too long."));
     }
-    let target = below_root(target).unwrap_or_default();
+    let target = front.service.below_root(target).unwrap_or_default();
     let body = match arrived(body, front.body_bytes_max).await {
         Ok(body) => body,
         Err(error) => return refused(&error),
@@ -129,9 +135,10 @@ async fn api_request(front: &Arc<Front>, line: &Line, request: Request) -> Answe
         if parts.method != Method::POST {
             return refused(&ApiError::method_not_allowed(parts.method.as_str(), "$batch"));
         }
-        return batch(front, line, &parts.headers, body, prefer, org).await;
+        return batch(front, line, &parts.headers, body, prefer, (org, caller)).await;
     }
     let ask = Ask::new(parts.method, target, |name| text(&parts.headers, name), body, org);
+    let ask = Ask { caller, ..ask };
     single(front, line, ask).await
 }
 
@@ -141,33 +148,37 @@ async fn batch(
     headers: &HeaderMap,
     body: Bytes,
     prefer: Prefer,
-    org: Arc<str>,
+    (org, caller): (Arc<str>, Arc<str>),
 ) -> Answer {
     let content_type = text(headers, "content-type").unwrap_or_default().to_owned();
     // Reading a large batch takes milliseconds: not on an async thread.
-    let read = tokio::task::spawn_blocking(move || Batch::parse(&content_type, &body, prefer, &org)).await;
+    let service = front.service.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        Batch::parse(&content_type, &body, prefer, &org, &caller, &service)
+    });
+    let read = read.await;
     let batch = match read {
         Ok(Ok(batch)) => batch,
-        Ok(Err(error)) => return Answer::refusal(&error, prefer),
+        Ok(Err(error)) => return front.service.refusal(&error, prefer),
         Err(error) => {
             tracing::error!(%error, "the reader of batches failed");
-            return Answer::refusal(
-                &ApiError::new(500, "0x80040216", "An unexpected error occurred."),
-                prefer,
-            );
+            let error = ApiError::new(500, "0x80040216", "An unexpected error occurred.");
+            return front.service.refusal(&error, prefer);
         }
     };
     let fault = front.faults.strike(RequestKind::Batch, batch.entities());
-    if let Some(answer) = disturb(&fault, line).await {
+    let addressed = batch.entities().next().map(str::to_owned);
+    if let Some(answer) = disturb(front, &fault, addressed.as_deref(), line).await {
         return answer;
     }
-    let ran = front.store.run(move |session| session.write(|session| batch.run(session))).await;
+    let service = front.service.clone();
+    let ran = front.store.run(move |session| session.write(|session| batch.run(session, &service))).await;
     cut_after(&fault, line);
     match ran {
         Ok(Ok(BatchAnswer { status, content_type, body })) => {
             Answer { body, ..Answer::empty(status) }.with("Content-Type", content_type)
         }
-        Ok(Err(error)) => Answer::refusal(&ApiError::sql(&error), prefer),
+        Ok(Err(error)) => front.service.refusal(&ApiError::sql(&error), prefer),
         Err(_) => Answer::empty(503),
     }
 }
@@ -178,27 +189,28 @@ async fn single(front: &Front, line: &Line, ask: Ask) -> Answer {
     let kind = if reads { RequestKind::Read } else { RequestKind::Write };
     let entity = ask.path.split(['(', '/']).next().unwrap_or_default();
     let fault = front.faults.strike(kind, std::iter::once(entity));
-    if let Some(answer) = disturb(&fault, line).await {
+    if let Some(answer) = disturb(front, &fault, Some(entity), line).await {
         return answer;
     }
-    if let Some(answer) = api::described(&front.schema, &ask) {
+    if let Some(answer) = front.service.described(&ask) {
         cut_after(&fault, line);
         return answer;
     }
+    let service = front.service.clone();
     let ran = front
         .store
         .run(move |session| {
             if reads {
-                session.read(|session| api::respond(session, &ask))
+                session.read(|session| service.respond(session, &ask))
             } else {
-                session.write(|session| api::respond(session, &ask))
+                session.write(|session| service.respond(session, &ask))
             }
         })
         .await;
     cut_after(&fault, line);
     match ran {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => Answer::refusal(&ApiError::sql(&error), prefer),
+        Ok(Err(error)) => front.service.refusal(&ApiError::sql(&error), prefer),
         Err(_) => Answer::empty(503),
     }
 }
@@ -215,8 +227,8 @@ async fn arrived(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Delays, cuts or refuses as the rule says; `None` lets the request go on.
-async fn disturb(fault: &FaultAnswer, line: &Line) -> Option<Answer> {
+/// Delays, cuts or refuses as the rule says; `None` lets the request go on. `entity` is the first set it addresses.
+async fn disturb(front: &Front, fault: &FaultAnswer, entity: Option<&str>, line: &Line) -> Option<Answer> {
     if !fault.delay.is_zero() {
         tokio::time::sleep(fault.delay).await;
     }
@@ -231,11 +243,7 @@ async fn disturb(fault: &FaultAnswer, line: &Line) -> Option<Answer> {
                 let body = format!("<html><body><h1>{status} Service Unavailable</h1></body></html>");
                 Answer { content_type: Some("text/html"), body: body.into_bytes(), ..Answer::empty(*status) }
             } else {
-                let (usual_code, usual_message) = usual(*status, code.as_deref());
-                let code = code.as_deref().unwrap_or(usual_code);
-                let message = message.as_deref().unwrap_or(usual_message);
-                let body = serde_json::json!({ "error": { "code": code, "message": message } });
-                Answer::json(*status, body.to_string().into_bytes())
+                front.service.disturbed(*status, code.as_deref(), message.as_deref(), entity)
             };
             Some(match retry_after {
                 Some(wait) => answer.with("Retry-After", wait.clone()),
@@ -249,37 +257,6 @@ fn cut_after(fault: &FaultAnswer, line: &Line) {
     if fault.then == Disturbance::Cut(Cut::After) {
         line.cut();
     }
-}
-
-/// The code that goes with a status and the text that goes with a code. Source: dynamics.md §4.1, §7.1.
-fn usual(status: u16, code: Option<&str>) -> (&'static str, &'static str) {
-    const REQUESTS: (&str, &str) =
-        ("0x80072322", "Number of requests exceeded the limit of 6000 over time window of 300 seconds.");
-    const TIME: (&str, &str) = (
-        "0x80072321",
-        "Combined execution time of incoming requests exceeded limit of 1,200,000 milliseconds over time window of 300 \
-         seconds. Decrease number of concurrent requests or reduce the duration of requests and try again later.",
-    );
-    const CONCURRENCY: (&str, &str) =
-        ("0x80072326", "Number of concurrent requests exceeded the limit of 52.");
-    const DEADLOCK: (&str, &str) = (
-        "0x80044150",
-        "Sql error: Generic SQL error. CRM ErrorCode: -2147204784 Sql ErrorCode: -2146232060 Sql Number: 1205",
-    );
-    const TIMEOUT: (&str, &str) = (
-        "0x80044151",
-        "Sql error: SQL timeout expired. CRM ErrorCode: -2147204783 Sql ErrorCode: -2146232060 Sql Number: -2",
-    );
-    let of_code = code.and_then(|code| {
-        let same = |known: &&(&str, &str)| known.0.eq_ignore_ascii_case(code);
-        [REQUESTS, TIME, CONCURRENCY, DEADLOCK, TIMEOUT].iter().find(same).copied()
-    });
-    of_code.unwrap_or(match status {
-        401 => ("0x8004A101", "The authentication token has expired."),
-        403 => ("0x80072560", "The user is not a member of the organization."),
-        429 => REQUESTS,
-        _ => ("0x80040216", "An unexpected error occurred."),
-    })
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -305,9 +282,11 @@ fn respond(front: &Front, answer: Answer) -> Response {
     put("odata-version", "4.0".to_owned());
     put("req_id", request_id.to_string());
     put("x-ms-service-request-id", format!("{},{request_id}", Uuid::new_v4()));
-    put("x-ms-dop-hint", front.dop_hint.to_string());
-    put("x-ms-ratelimit-burst-remaining-xrm-requests", requests_left.to_string());
-    put("x-ms-ratelimit-time-remaining-xrm-requests", grouped_seconds(work_left));
+    if let Service::Dataverse(_) = front.service {
+        put("x-ms-dop-hint", front.dop_hint.to_string());
+        put("x-ms-ratelimit-burst-remaining-xrm-requests", requests_left.to_string());
+        put("x-ms-ratelimit-time-remaining-xrm-requests", grouped_seconds(work_left));
+    }
     put(
         header::SET_COOKIE.as_str(),
         "ARRAffinity=344ca267e0a34c6ba2b1f8a3c7d6b1e2; path=/; secure; HttpOnly".to_owned(),

@@ -1,9 +1,9 @@
-//! The rehearsal server: speaks the Dataverse Web API over real HTTP and keeps its rows in SQLite.
+//! The rehearsal server: speaks the Dataverse Web API, or Finance & Operations' OData, over real HTTP; rows in SQLite.
 //!
 //! It is the second reading of the specification (`dynamics.md`) beside the client in `io::dynamics`, and shares no code
 //! with it. A request comes in at `front`, which checks its token and disturbs it where a fault says so; `batch` takes
-//! apart what comes in bundles; `api` finds who answers an address; `rows` and `query` do so on the one thread of
-//! `store`.
+//! apart what comes in bundles; `service` knows which of the two products answers. For Dataverse `api` finds who answers
+//! an address; `rows` and `query` do so on the one thread of `store`. For Finance & Operations `finops` does all of that.
 
 mod address;
 mod api;
@@ -15,6 +15,7 @@ mod entities;
 mod error;
 mod faults;
 mod filter;
+mod finops;
 mod front;
 mod line;
 mod literal;
@@ -22,6 +23,7 @@ mod metadata;
 mod query;
 mod rows;
 mod schema;
+mod service;
 mod store;
 mod token;
 mod values;
@@ -42,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use faults::{
     Cut, DELAY_MS_MAX, Disturbance, Fault, FaultAnswer, FaultTrigger, FaultsError, RequestKind,
 };
+pub use finops::{FailedBatches, FinopsOptions, Load, Overlong, Unwritable};
 
 /// How long requests that are being answered may take once the server was asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -61,6 +64,26 @@ pub struct SandboxOptions {
     pub body_bytes_max: usize,
     /// Which requests to disturb, and how.
     pub faults: Vec<Fault>,
+    /// The product that it stands for.
+    pub dialect: SandboxDialect,
+    /// A `$metadata` document, exported from the product, whose entities are served in place of the built-in ones.
+    pub metadata: Option<PathBuf>,
+}
+
+/// The product that a rehearsal server stands for.
+#[derive(Debug, Clone)]
+pub enum SandboxDialect {
+    /// The Dataverse Web API.
+    Dataverse,
+    /// The OData service of Finance & Operations, with what environments of it differ in.
+    Finops(Box<FinopsOptions>),
+}
+
+impl SandboxDialect {
+    /// Finance & Operations as it is most often seen.
+    pub fn finops() -> Self {
+        SandboxDialect::Finops(Box::default())
+    }
 }
 
 /// Largest body of one request in bytes. Source: dynamics.md §2.5 (116.85 MB with a plug-in; no other figure is known).
@@ -76,6 +99,8 @@ impl SandboxOptions {
             dop_hint: 4,
             body_bytes_max: BODY_BYTES_MAX,
             faults: Vec::new(),
+            dialect: SandboxDialect::Dataverse,
+            metadata: None,
         }
     }
 }
@@ -90,6 +115,8 @@ impl std::fmt::Debug for SandboxOptions {
             .field("dop_hint", &self.dop_hint)
             .field("body_bytes_max", &self.body_bytes_max)
             .field("faults", &self.faults)
+            .field("dialect", &self.dialect)
+            .field("metadata", &self.metadata)
             .finish()
     }
 }
@@ -121,6 +148,14 @@ pub enum SandboxError {
         /// The file.
         path: PathBuf,
     },
+    /// The metadata document cannot be served.
+    #[error("the metadata document `{path}` cannot be served: {reason}")]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The thread that owns the store ended by itself.
     #[error("the sandbox's store stopped while requests were waiting")]
     Stopped {
@@ -145,7 +180,7 @@ pub struct StoreStopped;
 /// A rehearsal server with its store open, not yet serving.
 pub struct Sandbox {
     options: SandboxOptions,
-    schema: Arc<schema::Schema>,
+    service: service::Service,
     store: store::OpenStore,
 }
 
@@ -153,21 +188,22 @@ impl Sandbox {
     /// Opens the store, makes it where it is missing. Rows of earlier runs are there again.
     ///
     /// # Errors
-    /// When the file cannot be made or used, or belongs to another program.
+    /// When the file cannot be made or used, or belongs to another program, and when the metadata document cannot be
+    /// served.
     pub fn open(options: SandboxOptions) -> Result<Self, SandboxError> {
-        let schema = Arc::new(entities::built_in());
-        let store = store::OpenStore::open(&options.store, Arc::clone(&schema))?;
-        Ok(Sandbox { options, schema, store })
+        let service = service::Service::of(&options)?;
+        let store = store::OpenStore::open(&options.store, service.clone())?;
+        Ok(Sandbox { options, service, store })
     }
 
     /// As [`Sandbox::open`], over a copy in memory: what is written to it is gone with it, and no file is touched.
     ///
     /// # Errors
-    /// When the file cannot be read, or belongs to another program.
+    /// When the file cannot be read, or belongs to another program, and when the metadata document cannot be served.
     pub fn copy(options: SandboxOptions) -> Result<Self, SandboxError> {
-        let schema = Arc::new(entities::built_in());
-        let store = store::OpenStore::copy(&options.store, Arc::clone(&schema))?;
-        Ok(Sandbox { options, schema, store })
+        let service = service::Service::of(&options)?;
+        let store = store::OpenStore::copy(&options.store, service.clone())?;
+        Ok(Sandbox { options, service, store })
     }
 
     /// Answers requests until `stop`, lets those under way finish (at most ten seconds), and closes the store.
@@ -181,13 +217,13 @@ impl Sandbox {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), SandboxError> {
-        let Sandbox { options, schema, store } = self;
+        let Sandbox { options, service, store } = self;
         let tokens = token::Tokens::new(store.signing_key, options.client_secret, options.token_life_s);
         let (store, thread, gone) = store.start().map_err(|source| SandboxError::Serve { source })?;
         let closing = store.clone();
         let faults = faults::Faults::new(options.faults);
         let front =
-            front::Front::new(schema, store, tokens, faults, options.dop_hint, options.body_bytes_max);
+            front::Front::new(service, store, tokens, faults, options.dop_hint, options.body_bytes_max);
         let app = Router::new()
             .fallback(front::answer)
             .with_state(Arc::new(front))
