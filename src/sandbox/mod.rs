@@ -8,25 +8,35 @@
 mod address;
 mod api;
 mod ask;
+mod association;
 mod attributes;
 mod batch;
+mod bulk;
 mod definitions;
+mod draft;
 mod entities;
 mod error;
 mod faults;
 mod filter;
 mod finops;
 mod front;
+mod known;
 mod line;
 mod literal;
 mod metadata;
+mod protection;
 mod query;
+mod report;
 mod rows;
 mod schema;
+mod script;
 mod service;
 mod store;
+mod strike;
 mod token;
 mod values;
+mod voice;
+mod window;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -45,6 +55,9 @@ pub use faults::{
     Cut, DELAY_MS_MAX, Disturbance, Fault, FaultAnswer, FaultTrigger, FaultsError, RequestKind,
 };
 pub use finops::{FailedBatches, FinopsOptions, Load, Overlong, Unwritable};
+pub use protection::{Protection, RetryAfter};
+pub use script::Script;
+pub use voice::{Codes, Language, Voice};
 
 /// How long requests that are being answered may take once the server was asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -64,6 +77,10 @@ pub struct SandboxOptions {
     pub body_bytes_max: usize,
     /// Which requests to disturb, and how.
     pub faults: Vec<Fault>,
+    /// The service protection limits; `None` tells the documented ones and enforces none.
+    pub protection: Option<Protection>,
+    /// How refusals are worded.
+    pub voice: Voice,
     /// The product that it stands for.
     pub dialect: SandboxDialect,
     /// A `$metadata` document, exported from the product, whose entities are served in place of the built-in ones.
@@ -99,9 +116,18 @@ impl SandboxOptions {
             dop_hint: 4,
             body_bytes_max: BODY_BYTES_MAX,
             faults: Vec::new(),
+            protection: None,
+            voice: Voice::default(),
             dialect: SandboxDialect::Dataverse,
             metadata: None,
         }
+    }
+
+    /// What a script says takes the place of what was there.
+    pub fn follow(&mut self, script: Script) {
+        self.faults = script.rules;
+        self.protection = script.protection.or(self.protection.take());
+        self.voice = script.voice;
     }
 }
 
@@ -115,6 +141,8 @@ impl std::fmt::Debug for SandboxOptions {
             .field("dop_hint", &self.dop_hint)
             .field("body_bytes_max", &self.body_bytes_max)
             .field("faults", &self.faults)
+            .field("protection", &self.protection)
+            .field("voice", &self.voice)
             .field("dialect", &self.dialect)
             .field("metadata", &self.metadata)
             .finish()
@@ -219,11 +247,24 @@ impl Sandbox {
     ) -> Result<(), SandboxError> {
         let Sandbox { options, service, store } = self;
         let tokens = token::Tokens::new(store.signing_key, options.client_secret, options.token_life_s);
-        let (store, thread, gone) = store.start().map_err(|source| SandboxError::Serve { source })?;
+        let faults = Arc::new(strike::Faults::new(options.faults));
+        let (store, thread, gone) =
+            store.start(Arc::clone(&faults)).map_err(|source| SandboxError::Serve { source })?;
         let closing = store.clone();
-        let faults = faults::Faults::new(options.faults);
-        let front =
-            front::Front::new(service, store, tokens, faults, options.dop_hint, options.body_bytes_max);
+        let servers = protection::Servers::new(options.protection);
+        let (dop_hint, body_bytes_max, voice) = (options.dop_hint, options.body_bytes_max, options.voice);
+        let admitted = front::admitted_at_once(&servers);
+        let front = front::Front {
+            service,
+            store,
+            tokens,
+            faults,
+            servers,
+            dop_hint,
+            body_bytes_max,
+            voice,
+            admitted,
+        };
         let app = Router::new()
             .fallback(front::answer)
             .with_state(Arc::new(front))

@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::finops::Finops;
 use super::schema::Schema;
 use super::store::Session;
-use super::{SandboxDialect, SandboxError, SandboxOptions, entities};
+use super::{SandboxDialect, SandboxError, SandboxOptions, entities, known};
 
 /// The product that answers.
 #[derive(Clone)]
@@ -107,8 +107,8 @@ impl Service {
     ) -> Answer {
         match self {
             Service::Dataverse(_) => {
-                let (usual_code, usual_message) = usual(status, code);
-                let (code, message) = (code.unwrap_or(usual_code), message.unwrap_or(usual_message));
+                let usual = code.and_then(known::by_code).unwrap_or(known::by_status(status));
+                let (code, message) = (code.unwrap_or(usual.code), message.unwrap_or(usual.text));
                 let body = serde_json::json!({ "error": { "code": code, "message": message } });
                 Answer::json(status, body.to_string().into_bytes())
             }
@@ -130,35 +130,4 @@ impl Service {
             Service::Finops(finops) => finops.batch_rules(),
         }
     }
-}
-
-/// The code that goes with a status and the text that goes with a code. Source: dynamics.md §4.1, §7.1.
-fn usual(status: u16, code: Option<&str>) -> (&'static str, &'static str) {
-    const REQUESTS: (&str, &str) =
-        ("0x80072322", "Number of requests exceeded the limit of 6000 over time window of 300 seconds.");
-    const TIME: (&str, &str) = (
-        "0x80072321",
-        "Combined execution time of incoming requests exceeded limit of 1,200,000 milliseconds over time window of 300 \
-         seconds. Decrease number of concurrent requests or reduce the duration of requests and try again later.",
-    );
-    const CONCURRENCY: (&str, &str) =
-        ("0x80072326", "Number of concurrent requests exceeded the limit of 52.");
-    const DEADLOCK: (&str, &str) = (
-        "0x80044150",
-        "Sql error: Generic SQL error. CRM ErrorCode: -2147204784 Sql ErrorCode: -2146232060 Sql Number: 1205",
-    );
-    const TIMEOUT: (&str, &str) = (
-        "0x80044151",
-        "Sql error: SQL timeout expired. CRM ErrorCode: -2147204783 Sql ErrorCode: -2146232060 Sql Number: -2",
-    );
-    let of_code = code.and_then(|code| {
-        let same = |known: &&(&str, &str)| known.0.eq_ignore_ascii_case(code);
-        [REQUESTS, TIME, CONCURRENCY, DEADLOCK, TIMEOUT].iter().find(same).copied()
-    });
-    of_code.unwrap_or(match status {
-        401 => ("0x8004A101", "The authentication token has expired."),
-        403 => ("0x80072560", "The user is not a member of the organization."),
-        429 => REQUESTS,
-        _ => ("0x80040216", "An unexpected error occurred."),
-    })
 }

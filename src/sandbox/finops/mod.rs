@@ -166,6 +166,7 @@ impl Finops {
         if let Some(answer) = self.described(ask) {
             return answer;
         }
+        session.count_operations(1);
         match self.dispatch(session, ask) {
             Ok(answer) => answer,
             Err(refusal) => refusal.answer(self.options.failure_status),

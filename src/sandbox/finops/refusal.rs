@@ -96,6 +96,16 @@ impl Refusal {
         Self::inside(Status::Failure, text, WRITE_EXCEPTION)
     }
 
+    /// What a fault does to one operation: the incident that its code names, or its own words.
+    pub(super) fn struck(entity: &Entity, error: ApiError) -> Self {
+        let refusal = match Incident::named(&error.code) {
+            Some(incident) => return Self::incident(entity, incident).at(error.status),
+            None => Self::worded(&error.message).at(error.status),
+        };
+        // A code of Dataverse's stands where the script gives none; here codes are empty.
+        if error.code.starts_with("0x") { refusal } else { refusal.coded(&error.code) }
+    }
+
     /// A value is not among those of the related table.
     pub(super) fn unrelated(entity: &Entity, column: &Column, value: &str, related: &str) -> Self {
         let lines = [

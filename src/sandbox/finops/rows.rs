@@ -56,7 +56,9 @@ impl Finops {
         entity: &Entity,
         ask: &Ask,
     ) -> Result<Answer, Refusal> {
-        let draft = self.draft(entity, ask, None)?;
+        let body = body(ask)?;
+        session.operation(&entity.set, &body).map_err(|error| Refusal::struck(entity, error))?;
+        let draft = self.draft(entity, &body, Purpose::Create, None)?;
         let mut row: Vec<Value> =
             entity.columns.iter().map(|column| values::empty(&self.model, &column.kind)).collect();
         for (index, value) in draft.iter().enumerate() {
@@ -93,8 +95,10 @@ impl Finops {
         key: &[Value],
         ask: &Ask,
     ) -> Result<Answer, Refusal> {
+        let body = body(ask)?;
+        session.operation(&entity.set, &body).map_err(|error| Refusal::struck(entity, error))?;
         let existing = self.find(session, entity, key, ask)?;
-        let draft = self.draft(entity, ask, existing.as_ref())?;
+        let draft = self.draft(entity, &body, Purpose::Update, existing.as_ref())?;
         let existing = existing.ok_or_else(Refusal::nothing_to_update)?;
         same_version(&existing, ask)?;
         let mut row = existing.values.clone();
@@ -135,6 +139,7 @@ impl Finops {
         key: &[Value],
         ask: &Ask,
     ) -> Result<Answer, Refusal> {
+        session.operation(&entity.set, &Map::new()).map_err(|error| Refusal::struck(entity, error))?;
         let existing = self.find(session, entity, key, ask)?.ok_or_else(Refusal::nothing_to_update)?;
         same_version(&existing, ask)?;
         for (dependent, relation) in self.model.referencing(entity) {
@@ -196,12 +201,15 @@ impl Finops {
     }
 
     /// Reads the body. Faults of its form win over faults of its values, as it is parsed before anything is set.
-    fn draft(&self, entity: &Entity, ask: &Ask, existing: Option<&Row>) -> Result<Draft, Refusal> {
-        let purpose = if ask.method == axum::http::Method::POST { Purpose::Create } else { Purpose::Update };
-        let body: Map<String, Json> = serde_json::from_slice(&ask.body)
-            .map_err(|error| Refusal::malformed(format!("Invalid JSON. {error}.")))?;
+    fn draft(
+        &self,
+        entity: &Entity,
+        body: &Map<String, Json>,
+        purpose: Purpose,
+        existing: Option<&Row>,
+    ) -> Result<Draft, Refusal> {
         let mut draft: Draft = vec![None; entity.columns.len()];
-        for (name, value) in &body {
+        for (name, value) in body {
             if name.contains('@') {
                 continue;
             }
@@ -365,6 +373,10 @@ impl Finops {
             .collect();
         Refusal::already_exists(entity, label, &texts)
     }
+}
+
+fn body(ask: &Ask) -> Result<Map<String, Json>, Refusal> {
+    serde_json::from_slice(&ask.body).map_err(|error| Refusal::malformed(format!("Invalid JSON. {error}.")))
 }
 
 fn same_value(stored: &Value, given: &Value) -> bool {

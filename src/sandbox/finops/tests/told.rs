@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value as Json, json};
 
 use super::{World, refusal};
-use crate::sandbox::{Load, Sandbox, SandboxDialect, SandboxError, SandboxOptions};
+use crate::sandbox::{Fault, Load, Sandbox, SandboxDialect, SandboxError, SandboxOptions};
 
 async fn metadata(world: &World) -> String {
     let answer = world.request("GET", "$metadata").send().await.unwrap();
@@ -139,4 +139,101 @@ async fn a_busy_environment_turns_requests_away_by_chance_and_says_for_how_long(
     }
     let turned_away = statuses.iter().filter(|&&status| status == 429).count();
     assert!((10..=30).contains(&turned_away), "{statuses:?}");
+}
+
+fn rules(text: Json) -> Vec<Fault> {
+    serde_json::from_value(text).unwrap()
+}
+
+#[tokio::test]
+async fn faults_strike_requests_in_the_words_of_this_product() {
+    let world = World::with(|options| {
+        options.faults = rules(json!([
+            { "on": { "kind": "write", "request": 1 }, "answer": { "status": 502, "html": true } },
+            { "on": { "kind": "write", "request": 2 }, "answer": { "status": 429, "retry_after": "7" } },
+            { "on": { "kind": "write", "request": 3 }, "answer": { "status": 400, "code": "update_conflict" } },
+            { "on": { "kind": "write", "request": 4 }, "answer": { "status": 500, "message": "Write failed. Infolog: Error: x." } },
+            { "on": { "kind": "write", "request": 5 }, "answer": { "status": 503 } },
+            { "on": { "kind": "write", "request": 6 }, "answer": { "cut": "before" } },
+            { "on": { "kind": "write", "request": 7 }, "answer": { "cut": "after" } },
+        ]));
+    })
+    .await;
+    let body = json!({ "CurrencyCode": "EUR" });
+    let answer = world.send("POST", "Currencies", &body).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()),
+        (502, "text/html")
+    );
+    let answer = world.send("POST", "Currencies", &body).await;
+    assert_eq!(answer.headers()["retry-after"], "7");
+    let (status, text) = refusal(answer).await;
+    assert!(status == 429 && text.contains("high resource utilization"), "{status} {text}");
+    for (status, text) in [
+        (
+            400,
+            "Write failed for table row of type 'CurrencyEntity'. Infolog: Error: Cannot edit a record in Currencies \
+               (Currency). An update conflict occurred due to another user process deleting the record or changing one or \
+               more fields in the record..",
+        ),
+        (500, "Write failed. Infolog: Error: x."),
+        (503, "An error has occurred."),
+    ] {
+        assert_eq!(world.write("POST", "Currencies", body.clone()).await, (status, text.to_owned()));
+    }
+    assert!(world.request("POST", "Currencies").json(&body).send().await.is_err());
+    assert_eq!(world.count("Currencies/$count").await, "0");
+    assert!(world.request("POST", "Currencies").json(&body).send().await.is_err());
+    assert_eq!(world.count("Currencies/$count").await, "1");
+}
+
+#[tokio::test]
+async fn faults_strike_single_rows_alone_and_in_batches() {
+    let world = World::with(|options| {
+        options.faults = rules(json!([
+            { "on": { "kind": "operation", "entity": "Currencies", "request": 2 },
+              "answer": { "status": 400, "code": "deadlock" } },
+            { "on": { "kind": "operation", "column": "CurrencyCode", "value": "CHF" },
+              "answer": { "status": 400, "code": "policy_denied" } },
+            { "on": { "kind": "operation", "column": "CurrencyCode", "value": "GBP" },
+              "answer": { "status": 400, "code": "blocked" } },
+            { "on": { "kind": "operation", "column": "CurrencyCode", "value": "JPY" },
+              "answer": { "status": 500, "message": "Write failed for table row of type 'CurrencyEntity'. Infolog: Error: own." } },
+        ]));
+    })
+    .await;
+    let create = async |code: &str| world.write("POST", "Currencies", json!({ "CurrencyCode": code })).await;
+    assert_eq!(create("EUR").await.0, 201);
+    for (code, status, text) in [
+        (
+            "USD",
+            400,
+            "Deadlock, where one or more users have simultaneously locked the whole table or part of it..",
+        ),
+        ("CHF", 400, "Cannot create a record in Currencies (Currency). Security policy permission denied.."),
+        (
+            "GBP",
+            400,
+            "Warning: Item 'L-10780-02' is blocked for 'Purchase order'.; Warning: validateWrite failed",
+        ),
+        ("JPY", 500, "Infolog: Error: own."),
+    ] {
+        let found = create(code).await;
+        assert!(found.0 == status && found.1.contains(text), "{code}: {found:?}");
+    }
+    assert_eq!(create("USD").await.0, 201, "a deadlock passes");
+    let part = |code: &str| {
+        format!(
+            "--b\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\nPOST Currencies HTTP/1.1\r\n\
+             Content-Type: application/json\r\n\r\n{{\"CurrencyCode\":\"{code}\"}}\r\n"
+        )
+    };
+    let body = format!("{}{}{}--b--\r\n", part("SEK"), part("CHF"), part("NOK"));
+    let request =
+        world.request("POST", "$batch").header("Content-Type", "multipart/mixed;boundary=b").body(body);
+    let text = request.send().await.unwrap().text().await.unwrap();
+    let statuses: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)).collect();
+    assert_eq!(statuses, ["201", "400", "201"]);
+    assert!(text.contains("Security policy permission denied"));
 }
