@@ -27,6 +27,8 @@ pub(super) struct Ask {
     pub(super) body: Bytes,
     /// The address of the environment, `http://127.0.0.1:8080`.
     pub(super) org: Arc<str>,
+    /// The client id that the request's token was given to.
+    pub(super) caller: Arc<str>,
     /// Records made earlier in the same change set, by Content-ID: `accounts(…)`.
     pub(super) references: Arc<HashMap<String, String>>,
 }
@@ -38,8 +40,8 @@ pub(super) enum Condition {
     Any,
     /// `W/"n"`
     Version(i64),
-    /// Something that is no ETag of ours and so matches nothing.
-    Unknown,
+    /// An ETag of another form. Only Finance & Operations has such.
+    Other(String),
 }
 
 /// What `Prefer` asks for.
@@ -66,6 +68,10 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     /// The record that was written, `accounts(<guid>)`: what its Content-ID stands for in a change set.
     pub(super) record: Option<String>,
+    /// Whether only half of the body is sent.
+    pub(super) torn: bool,
+    /// Whether a refusal keeps its words, whatever the server's voice.
+    pub(super) verbatim: bool,
 }
 
 /// The type of JSON answers.
@@ -92,8 +98,15 @@ impl Ask {
             prefer: header("prefer").map(Prefer::parse).unwrap_or_default(),
             body,
             org,
+            caller: Arc::default(),
             references: Arc::default(),
         }
+    }
+
+    /// The same request without conditions and without the wish to see what was stored.
+    pub(super) fn unconditional(&self) -> Self {
+        let prefer = Prefer { representation: false, ..self.prefer };
+        Ask { if_match: None, if_none_match: None, prefer, ..self.clone() }
     }
 
     /// The address under which the API's resources stand.
@@ -120,7 +133,7 @@ impl Condition {
                     .strip_prefix("W/\"")
                     .and_then(|rest| rest.strip_suffix('"'))
                     .and_then(|version| version.parse().ok());
-                Some(version.map_or(Condition::Unknown, Condition::Version))
+                Some(version.map_or_else(|| Condition::Other(etag.to_owned()), Condition::Version))
             }
         }
     }
@@ -197,7 +210,15 @@ fn decode_form(text: &str) -> String {
 impl Answer {
     /// An answer without a body.
     pub(super) fn empty(status: u16) -> Self {
-        Answer { status, headers: Vec::new(), content_type: None, body: Vec::new(), record: None }
+        Answer {
+            status,
+            headers: Vec::new(),
+            content_type: None,
+            body: Vec::new(),
+            record: None,
+            torn: false,
+            verbatim: false,
+        }
     }
 
     /// An answer with a JSON body.
@@ -254,6 +275,6 @@ mod tests {
         assert_eq!(Condition::parse("null"), None);
         assert_eq!(Condition::parse("*"), Some(Condition::Any));
         assert_eq!(Condition::parse("W/\"12\""), Some(Condition::Version(12)));
-        assert_eq!(Condition::parse("\"12\""), Some(Condition::Unknown));
+        assert_eq!(Condition::parse("\"12\""), Some(Condition::Other("\"12\"".to_owned())));
     }
 }

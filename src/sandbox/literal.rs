@@ -16,6 +16,11 @@ pub(super) enum Literal {
     Integer(i64),
     Decimal(f64),
     Text(String),
+    /// A member of an enumeration, `Microsoft.Dynamics.DataEntities.NoYes'Yes'`.
+    Member {
+        of: String,
+        name: String,
+    },
     /// Unquoted text that is no number: a GUID, a date or an instant.
     Bare(String),
 }
@@ -49,7 +54,7 @@ impl Literal {
             (Kind::Text { .. } | Kind::Memo { .. } | Kind::MultiChoice { .. }, Literal::Text(text)) => {
                 Some(Value::Text(text.clone()))
             }
-            (Kind::Id | Kind::Lookup { .. }, _) => {
+            (Kind::Id | Kind::Guid | Kind::Lookup { .. }, _) => {
                 text().and_then(|text| text.parse::<Uuid>().ok()).map(|id| Value::Text(id.to_string()))
             }
             (
@@ -60,12 +65,13 @@ impl Literal {
                 | Kind::Status { .. },
                 Literal::Integer(number),
             ) => Some(Value::Integer(*number)),
-            (Kind::Decimal { .. } | Kind::Money { .. }, Literal::Integer(number)) => {
+            (Kind::Double { .. } | Kind::Decimal { .. } | Kind::Money { .. }, Literal::Integer(number)) => {
                 Some(Value::Real(*number as f64))
             }
-            (Kind::Decimal { .. } | Kind::Money { .. } | Kind::Integer { .. }, Literal::Decimal(number)) => {
-                Some(Value::Real(*number))
-            }
+            (
+                Kind::Double { .. } | Kind::Decimal { .. } | Kind::Money { .. } | Kind::Integer { .. },
+                Literal::Decimal(number),
+            ) => Some(Value::Real(*number)),
             (Kind::Boolean { .. }, Literal::Boolean(truth)) => Some(Value::Integer(i64::from(*truth))),
             (Kind::Date, _) => text()
                 .and_then(|text| text.get(..10))
@@ -84,13 +90,15 @@ impl Literal {
         })
     }
 
-    fn edm_type(&self) -> &'static str {
+    /// What error texts call its type.
+    pub(super) fn edm_type(&self) -> &str {
         match self {
             Literal::Null => "Edm.Null",
             Literal::Boolean(_) => "Edm.Boolean",
             Literal::Integer(_) => "Edm.Int32",
             Literal::Decimal(_) => "Edm.Decimal",
             Literal::Text(_) => "Edm.String",
+            Literal::Member { of, .. } => of,
             Literal::Bare(_) => "Edm.Untyped",
         }
     }

@@ -86,7 +86,8 @@ fn wrong_usage_ends_with_two_and_says_what_would_be_right() {
         (&["completions", "cobol"], "bash"),
         (&["config", "schema", "--of", "page"], "sidecar"),
         (&["sandbox", "--listen", "here"], "--listen"),
-        (&["sandbox", "--dialect", "finops"], "dataverse"),
+        (&["sandbox", "--dialect", "nav"], "finops"),
+        (&["sandbox", "--dialect", "finops", "--metadata", "none.xml"], "none.xml"),
         (&["sandbox", "--faults", "none.json"], "none.json"),
     ] {
         let said = Said::of(world.command(arguments).output().unwrap());
