@@ -295,12 +295,25 @@ async fn sandbox(service: &Service, api: &'static str) -> Server {
 
 #[test]
 fn dataverse_answers_as_documented() {
-    let (world, api) = (World::new(), "/api/data/v9.2/");
+    let world = World::new();
     let service = Service::start(&world, json!([]));
     let script = include_str!("conformance/dataverse.http");
+    play_to(&service, "/api/data/v9.2/", script, "DDU_CONFORMANCE_DATAVERSE");
+}
+
+#[test]
+fn finance_and_operations_answer_as_documented() {
+    let world = World::new();
+    let service = Service::start_finops(&world, json!([]));
+    let script = include_str!("conformance/finops.http");
+    play_to(&service, "/data/", script, "DDU_CONFORMANCE_FINOPS");
+}
+
+/// Plays a script to the sandbox, and to the environment that the variable names.
+fn play_to(service: &Service, api: &'static str, script: &str, variable: &str) {
     block_on(async {
-        sandbox(&service, api).await.play_all(script).await;
-        if let Some(server) = named_server("DDU_CONFORMANCE_DATAVERSE", api).await {
+        sandbox(service, api).await.play_all(script).await;
+        if let Some(server) = named_server(variable, api).await {
             server.play_all(script).await;
         }
     });
