@@ -22,6 +22,7 @@ mod formats;
 mod fuzz;
 mod hostile;
 mod journey;
+mod matrix;
 mod proof;
 mod reruns;
 mod returned;
