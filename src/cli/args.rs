@@ -150,6 +150,9 @@ pub struct SandboxArgs {
     /// A script of faults to answer with, and of limits, as JSON
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
+    /// An exported $metadata document whose entities it serves
+    #[arg(long, value_name = "FILE")]
+    pub metadata: Option<PathBuf>,
     /// Enforce the service protection limits, the documented ones unless the script has others
     #[arg(long)]
     pub protect: bool,

@@ -21,6 +21,7 @@ pub(super) async fn run(args: &SandboxArgs, out: &mut dyn Write) -> anyhow::Resu
         let script = Script::read(path);
         options.follow(script.map_err(|error| WrongUsage(format!("{:#}", anyhow::Error::from(error))))?);
     }
+    options.metadata.clone_from(&args.metadata);
     if args.protect {
         options.protection.get_or_insert_default();
     }

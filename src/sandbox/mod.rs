@@ -12,6 +12,7 @@ mod association;
 mod attributes;
 mod batch;
 mod bulk;
+mod csdl;
 mod definitions;
 mod draft;
 mod entities;
@@ -19,6 +20,7 @@ mod error;
 mod faults;
 mod filter;
 mod front;
+mod imported;
 mod known;
 mod line;
 mod literal;
@@ -78,6 +80,8 @@ pub struct SandboxOptions {
     pub protection: Option<Protection>,
     /// How refusals are worded.
     pub voice: Voice,
+    /// A `$metadata` document, exported from the product, whose entities are served in place of the built-in ones.
+    pub metadata: Option<PathBuf>,
 }
 
 /// Largest body of one request in bytes. Source: dynamics.md §2.5 (116.85 MB with a plug-in; no other figure is known).
@@ -95,6 +99,7 @@ impl SandboxOptions {
             faults: Vec::new(),
             protection: None,
             voice: Voice::default(),
+            metadata: None,
         }
     }
 
@@ -118,6 +123,7 @@ impl std::fmt::Debug for SandboxOptions {
             .field("faults", &self.faults)
             .field("protection", &self.protection)
             .field("voice", &self.voice)
+            .field("metadata", &self.metadata)
             .finish()
     }
 }
@@ -148,6 +154,14 @@ pub enum SandboxError {
     ForeignStore {
         /// The file.
         path: PathBuf,
+    },
+    /// A metadata document cannot be used.
+    #[error("the metadata document `{path}` cannot be used: {reason}")]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what is wrong there.
+        reason: String,
     },
     /// The thread that owns the store ended by itself.
     #[error("the sandbox's store stopped while requests were waiting")]
@@ -183,7 +197,7 @@ impl Sandbox {
     /// # Errors
     /// When the file cannot be made or used, or belongs to another program.
     pub fn open(options: SandboxOptions) -> Result<Self, SandboxError> {
-        let schema = Arc::new(entities::built_in());
+        let schema = Arc::new(schema_of(&options)?);
         let store = store::OpenStore::open(&options.store, Arc::clone(&schema))?;
         Ok(Sandbox { options, schema, store })
     }
@@ -193,7 +207,7 @@ impl Sandbox {
     /// # Errors
     /// When the file cannot be read, or belongs to another program.
     pub fn copy(options: SandboxOptions) -> Result<Self, SandboxError> {
-        let schema = Arc::new(entities::built_in());
+        let schema = Arc::new(schema_of(&options)?);
         let store = store::OpenStore::copy(&options.store, Arc::clone(&schema))?;
         Ok(Sandbox { options, schema, store })
     }
@@ -255,6 +269,14 @@ impl Sandbox {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(SandboxError::Stopped { source: StoreStopped }),
         }
+    }
+}
+
+/// The tables that the options ask for.
+fn schema_of(options: &SandboxOptions) -> Result<schema::Schema, SandboxError> {
+    match &options.metadata {
+        Some(path) => imported::read(path),
+        None => Ok(entities::built_in()),
     }
 }
 
