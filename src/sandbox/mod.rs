@@ -123,11 +123,14 @@ impl SandboxOptions {
         }
     }
 
-    /// What a script says takes the place of what was there.
+    /// What a script says takes the place of what was there; one that says what Finance & Operations is like speaks it.
     pub fn follow(&mut self, script: Script) {
         self.faults = script.rules;
         self.protection = script.protection.or(self.protection.take());
         self.voice = script.voice;
+        if let Some(finops) = script.finops {
+            self.dialect = SandboxDialect::Finops(Box::new(finops));
+        }
     }
 }
 
