@@ -14,17 +14,17 @@ use crate::sandbox::{Sandbox, SandboxDialect, SandboxError, SandboxOptions, Scri
 pub(super) async fn run(args: &SandboxArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut options = SandboxOptions::at(&args.store);
     options.metadata.clone_from(&args.metadata);
-    let root = match args.dialect {
-        SandboxDialectArg::Dataverse => "api/data/v9.2/",
-        SandboxDialectArg::Finops => {
-            options.dialect = SandboxDialect::finops();
-            "data/"
-        }
-    };
+    if args.dialect == SandboxDialectArg::Finops {
+        options.dialect = SandboxDialect::finops();
+    }
     if let Some(path) = &args.faults {
         let script = Script::read(path);
         options.follow(script.map_err(|error| WrongUsage(format!("{:#}", anyhow::Error::from(error))))?);
     }
+    let root = match options.dialect {
+        SandboxDialect::Dataverse => "api/data/v9.2/",
+        SandboxDialect::Finops(_) => "data/",
+    };
     if args.protect {
         options.protection.get_or_insert_default();
     }

@@ -129,9 +129,6 @@ async fn api_request(front: &Front, line: &Line, visit: &mut Visit, request: Req
         Ok(caller) => visit.caller = Arc::from(caller),
         Err(error) => return refused(&error).with("WWW-Authenticate", CHALLENGE.to_owned()),
     }
-    if let Some(answer) = front.service.overloaded() {
-        return answer;
-    }
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() > URL_BYTES_MAX {
         return refused(&ApiError::new(414, "0x80060888", "The request URL is too long."));
@@ -141,6 +138,9 @@ async fn api_request(front: &Front, line: &Line, visit: &mut Visit, request: Req
         Ok(body) => body,
         Err(error) => return refused(&error),
     };
+    if let Some(answer) = front.service.overloaded() {
+        return answer;
+    }
     let mut seat = match front.servers.enter(visit.server, &visit.caller, Instant::now()).await {
         Ok(seat) => seat,
         Err(TooMuch { limit, wait }) => {

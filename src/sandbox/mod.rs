@@ -12,6 +12,7 @@ mod association;
 mod attributes;
 mod batch;
 mod bulk;
+mod csdl;
 mod definitions;
 mod draft;
 mod entities;
@@ -20,6 +21,7 @@ mod faults;
 mod filter;
 mod finops;
 mod front;
+mod imported;
 mod known;
 mod line;
 mod literal;
@@ -123,11 +125,14 @@ impl SandboxOptions {
         }
     }
 
-    /// What a script says takes the place of what was there.
+    /// What a script says takes the place of what was there; one that says what Finance & Operations is like speaks it.
     pub fn follow(&mut self, script: Script) {
         self.faults = script.rules;
         self.protection = script.protection.or(self.protection.take());
         self.voice = script.voice;
+        if let Some(finops) = script.finops {
+            self.dialect = SandboxDialect::Finops(Box::new(finops));
+        }
     }
 }
 
@@ -177,7 +182,7 @@ pub enum SandboxError {
         path: PathBuf,
     },
     /// The metadata document cannot be served.
-    #[error("the metadata document `{path}` cannot be served: {reason}")]
+    #[error("the metadata document `{path}` cannot be used: {reason}")]
     Metadata {
         /// The file.
         path: PathBuf,

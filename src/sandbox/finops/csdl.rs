@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::super::ask::{Answer, Ask};
-use super::Finops;
 use super::model::{COMPANY, Column, Entity, Kind, Model, NAMESPACE};
+use super::{Finops, labels};
 
 /// The vocabulary of the annotations.
 pub(super) const VOCABULARY: &str = "Microsoft.Dynamics.OData.Core.V1";
@@ -52,15 +52,22 @@ fn entity_type(xml: &mut String, model: &Model, entity: &Entity, facets: bool) {
     }
     xml.push_str("</Key>");
     for (index, column) in entity.columns.iter().enumerate() {
-        property(xml, model, column, entity.key.contains(&index), facets);
+        property(xml, model, entity, (column, entity.key.contains(&index)), facets);
     }
     if entity.read_only {
         annotation(xml, "IsReadOnly", true);
     }
+    label(xml, &labels::of_entity(entity));
     xml.push_str("</EntityType>");
 }
 
-fn property(xml: &mut String, model: &Model, column: &Column, in_key: bool, facets: bool) {
+fn property(
+    xml: &mut String,
+    model: &Model,
+    entity: &Entity,
+    (column, in_key): (&Column, bool),
+    facets: bool,
+) {
     let facet = match &column.kind {
         Kind::Text(Some(length)) if facets => format!(" MaxLength=\"{length}\""),
         Kind::Real if facets => " Precision=\"32\" Scale=\"6\"".to_owned(),
@@ -72,10 +79,6 @@ fn property(xml: &mut String, model: &Model, column: &Column, in_key: bool, face
     xml.push_str(&format!("<Property Name=\"{}\" Type=\"{type_name}\"{nullable}{facet}", column.name));
     // The company is required of every payload, although an empty one means the client's own.
     let required = column.required || column.name == COMPANY;
-    if !required && column.editable && column.creatable {
-        xml.push_str(" />");
-        return;
-    }
     xml.push('>');
     if required {
         annotation(xml, "IsRequired", true);
@@ -86,7 +89,12 @@ fn property(xml: &mut String, model: &Model, column: &Column, in_key: bool, face
     if !column.creatable {
         annotation(xml, "AllowEditOnCreate", false);
     }
+    label(xml, &labels::of_column(entity, column));
     xml.push_str("</Property>");
+}
+
+fn label(xml: &mut String, id: &str) {
+    xml.push_str(&format!("<Annotation Term=\"{VOCABULARY}.LabelId\" String=\"{id}\" />"));
 }
 
 fn annotation(xml: &mut String, term: &str, value: bool) {

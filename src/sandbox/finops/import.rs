@@ -5,7 +5,7 @@
 //! is a day or an instant it does not tell either: a column whose name ends in `Date` is taken for a day.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -171,7 +171,12 @@ impl Document {
             self.enums.iter().enumerate().map(|(index, of)| (of.name.as_str(), index)).collect();
         let types: HashMap<&str, &EntityType> = self.types.iter().map(|of| (of.name.as_str(), of)).collect();
         let mut entities = Vec::new();
+        let mut sets = HashSet::new();
         for (set, type_name) in &self.sets {
+            if !sets.insert(set.to_lowercase()) {
+                tracing::warn!(set, "an entity set is not served: another one differs from it by case alone");
+                continue;
+            }
             let of = types.get(type_name.as_str()).ok_or_else(|| {
                 format!("its entity set `{set}` is of the type `{type_name}`, which it lacks")
             })?;
@@ -184,6 +189,18 @@ impl Document {
 fn entity(set: &str, of: &EntityType, enums: &HashMap<&str, usize>) -> Result<Entity, String> {
     let mut columns: Vec<Column> =
         of.properties.iter().filter_map(|property| column(set, of, property, enums)).collect();
+    let mut names = HashSet::new();
+    columns.retain(|column| {
+        let first = names.insert(column.name.to_lowercase());
+        if !first {
+            tracing::warn!(
+                set,
+                column = column.name,
+                "a column is not served: another one differs from it by case alone"
+            );
+        }
+        first
+    });
     // The key stands first, as everywhere.
     columns.sort_by_key(|column| of.key.iter().position(|name| *name == column.name).unwrap_or(of.key.len()));
     if columns.len() > COLUMNS_MAX {

@@ -1,6 +1,6 @@
 //! The OData service of Finance & Operations: which part of it answers which address.
 //!
-//! `model` is what it serves, from `built_in` or from an exported document (`import`); `csdl` describes it, `rows` and
+//! `model` is what it serves, from `built_in` or from an exported document (`import`); `csdl` and `labels` describe it, `rows` and
 //! `query` write and read, `address` and `values` spell keys and values, `refusal` says no in its words. What
 //! environments differ in, or what no source tells, is in `switches`. Source: dynamics.md §6.
 
@@ -8,6 +8,7 @@ mod address;
 mod built_in;
 mod csdl;
 mod import;
+mod labels;
 mod model;
 mod query;
 mod refusal;
@@ -37,6 +38,7 @@ use model::{Entity, Model};
 use refusal::{Incident, Refusal};
 use switches::BATCH_OPERATIONS_MAX;
 
+pub(super) use switches::checked;
 pub use switches::{FailedBatches, FinopsOptions, Load, Overlong, Unwritable};
 
 /// The service with what it serves.
@@ -63,9 +65,9 @@ impl Finops {
         Ok(Finops { no_tables: Schema::new(Vec::new()), model, options, requests: AtomicU64::new(0) })
     }
 
-    /// What stands below `/data/`; `None` when the path is another one.
+    /// What stands below `/data/`, or the whole path of the metadata service; `None` when the path is another one.
     pub(super) fn below_root(path: &str) -> Option<&str> {
-        let rest = path.strip_prefix("/data")?;
+        let Some(rest) = path.strip_prefix("/data") else { return labels::below_root(path) };
         if rest.is_empty() || rest.starts_with('?') { Some(rest) } else { rest.strip_prefix('/') }
     }
 
@@ -75,7 +77,10 @@ impl Finops {
     }
 
     /// Whether the request looks beyond its client's company.
-    fn across(ask: &Ask) -> bool {
+    fn across(&self, ask: &Ask) -> bool {
+        if self.options.reads_across && ask.method == Method::GET {
+            return true;
+        }
         ask.query.get("cross-company").is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
@@ -148,17 +153,19 @@ impl Finops {
         refusal.coded(code).answer(self.options.failure_status)
     }
 
-    /// What can be answered without the store: the service document and `$metadata`.
+    /// What can be answered without the store: the service document, `$metadata` and the metadata service.
     pub(super) fn described(&self, ask: &Ask) -> Option<Answer> {
-        let answer = match ask.path.as_str() {
-            "" => csdl::service_document(&self.model, ask),
-            "$metadata" => csdl::document(&self.model, self.options.facets),
-            _ => return None,
+        let told = match ask.path.as_str() {
+            "" => Ok(csdl::service_document(&self.model, ask)),
+            "$metadata" => Ok(csdl::document(&self.model, self.options.facets)),
+            _ => labels::answer(&self.model, ask)?,
         };
-        if ask.method == Method::GET {
-            return Some(answer);
-        }
-        Some(Refusal::method_not_allowed(ask.method.as_str()).answer(self.options.failure_status))
+        let reading = if ask.method == Method::GET {
+            told
+        } else {
+            Err(Refusal::method_not_allowed(ask.method.as_str()))
+        };
+        Some(reading.unwrap_or_else(|refusal| refusal.answer(self.options.failure_status)))
     }
 
     /// Answers one request inside the session's transaction.

@@ -148,7 +148,7 @@ impl Finops {
         if let Some(text) = ask.query.get("$filter") {
             conditions.sql = conditions.translate(entity, &filter::parse(text, &ask.query.aliases())?)?;
         }
-        if entity.company().is_some() && !Finops::across(ask) {
+        if entity.company().is_some() && !self.across(ask) {
             let mark = conditions.value(Value::Text(self.options.company_of(&ask.caller).to_owned()));
             conditions.sql = format!("({}) AND \"{COMPANY}\" = {mark}", conditions.sql);
         }

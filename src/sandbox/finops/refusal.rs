@@ -175,10 +175,14 @@ impl Refusal {
     pub(super) fn incident(entity: &Entity, incident: Incident) -> Self {
         let (label, table) = (&entity.label, &entity.table);
         let lines = match incident {
-            Incident::UpdateConflict => vec![format!(
-                "Error: Cannot edit a record in {label} ({table}). An update conflict occurred due to another user process \
-                 deleting the record or changing one or more fields in the record."
-            )],
+            // It was seen without an infolog.
+            Incident::UpdateConflict => {
+                return Self::worded(&format!(
+                    "Write failed for table row of type '{}'. Cannot edit a record in {label} ({table}). An update conflict \
+                     occurred due to another user process deleting the record or changing one or more fields in the record.",
+                    entity.class
+                ));
+            }
             Incident::Deadlock => vec![format!(
                 "Error: Cannot edit a record in {label} ({table}). Deadlock, where one or more users have simultaneously \
                  locked the whole table or part of it."

@@ -181,7 +181,7 @@ impl Finops {
             .query_row(params_from_iter(key), |row| query::stored(entity, row))
             .optional()?;
         Ok(row.filter(|row| match entity.company() {
-            Some(company) if !Finops::across(ask) => {
+            Some(company) if !self.across(ask) => {
                 let here = self.options.company_of(&ask.caller);
                 matches!(&row.values[company], Value::Text(name) if name.eq_ignore_ascii_case(here))
             }

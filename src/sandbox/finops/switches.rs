@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 /// Records on one page at most. Source: dynamics.md §6.1.
 pub(super) const PAGE_ROWS_MAX: u32 = 10_000;
 /// Operations in one batch. Source: dynamics.md §6.4.
 pub(super) const BATCH_OPERATIONS_MAX: usize = 5_000;
 
 /// What the environment is like. The default is what was observed or documented most recently.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FinopsOptions {
     /// The legal entities, in lower case; another `dataAreaId` is refused.
     pub companies: Vec<String>,
@@ -18,6 +21,8 @@ pub struct FinopsOptions {
     pub client_companies: BTreeMap<String, String>,
     /// The client ids that users stand for; another gets 401. `None` takes any.
     pub mapped_clients: Option<BTreeSet<String>>,
+    /// Whether reads see all companies without `cross-company=true`, as a document of 2017 says (dynamics.md §6.1).
+    pub reads_across: bool,
     /// Records on one page, from 1 to 10,000.
     pub page_rows_max: u32,
     /// Whether `$metadata` tells `MaxLength`, `Precision` and `Scale`: some builds do (dynamics.md §6.3).
@@ -35,7 +40,8 @@ pub struct FinopsOptions {
 }
 
 /// What becomes of a value for a column that cannot be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unwritable {
     /// It is dropped.
     Ignored,
@@ -44,7 +50,8 @@ pub enum Unwritable {
 }
 
 /// What becomes of a text that is longer than its column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Overlong {
     /// The row is refused.
     Refused,
@@ -53,7 +60,8 @@ pub enum Overlong {
 }
 
 /// How a batch goes on after a failure and tells of it. Source: dynamics.md §6.4, where all of this is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FailedBatches {
     /// Whether what follows the failure is carried out without `Prefer: odata.continue-on-error`.
     pub go_on: bool,
@@ -67,13 +75,16 @@ pub struct FailedBatches {
 /// Resource-based throttling: requests are turned away by the environment's load, not by what a client used.
 ///
 /// Source: dynamics.md §6.5.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Load {
     /// The share of requests that are turned away, from 0 to 1.
     pub share: f64,
     /// Where the row of chances begins: the same seed turns away the same requests.
+    #[serde(default)]
     pub seed: u64,
     /// The `Retry-After` header in seconds; `None` leaves it away.
+    #[serde(default)]
     pub retry_after_s: Option<u32>,
 }
 
@@ -85,15 +96,48 @@ impl Default for FinopsOptions {
             default_company: "usmf".to_owned(),
             client_companies: BTreeMap::new(),
             mapped_clients: None,
+            reads_across: false,
             page_rows_max: PAGE_ROWS_MAX,
             facets: false,
             failure_status: 400,
             unwritable: Unwritable::Ignored,
             overlong: Overlong::Refused,
-            failed_batches: FailedBatches { go_on: true, failure_shows: false, first_is_blamed: true },
+            failed_batches: FailedBatches::default(),
             load: None,
         }
     }
+}
+
+impl Default for FailedBatches {
+    /// As was observed.
+    fn default() -> Self {
+        FailedBatches { go_on: true, failure_shows: false, first_is_blamed: true }
+    }
+}
+
+/// The switches in a fault script, held against their ranges.
+pub(in crate::sandbox) fn checked<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<FinopsOptions>, D::Error> {
+    let Some(mut options) = Option::<FinopsOptions>::deserialize(deserializer)? else { return Ok(None) };
+    options.companies.iter_mut().for_each(|company| company.make_ascii_lowercase());
+    let defaults = options.client_companies.values_mut().chain([&mut options.default_company]);
+    for company in defaults {
+        company.make_ascii_lowercase();
+        if !options.companies.contains(company) {
+            return Err(serde::de::Error::custom(format!("`{company}` is none of the `companies`")));
+        }
+    }
+    let wrong = if !(1..=PAGE_ROWS_MAX).contains(&options.page_rows_max) {
+        Some("`page_rows_max` is from 1 to 10000")
+    } else if !matches!(options.failure_status, 400 | 500) {
+        Some("`failure_status` is 400 or 500")
+    } else if options.load.is_some_and(|load| !(0.0..=1.0).contains(&load.share)) {
+        Some("`share` is from 0 to 1")
+    } else {
+        None
+    };
+    wrong.map_or(Ok(Some(options)), |wrong| Err(serde::de::Error::custom(wrong)))
 }
 
 impl FinopsOptions {

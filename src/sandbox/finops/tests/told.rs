@@ -28,8 +28,10 @@ async fn the_documents_list_sets_types_keys_and_who_may_edit_what() {
          Name=\"JournalBatchNumber\" /></Key>",
         "<Property Name=\"JournalBatchNumber\" Type=\"Edm.String\" Nullable=\"false\"><Annotation \
          Term=\"Microsoft.Dynamics.OData.Core.V1.AllowEdit\" Bool=\"false\" /><Annotation \
-         Term=\"Microsoft.Dynamics.OData.Core.V1.AllowEditOnCreate\" Bool=\"false\" /></Property>",
-        "<Property Name=\"IsSalesTaxIncludedInPrice\" Type=\"Microsoft.Dynamics.DataEntities.NoYes\" />",
+         Term=\"Microsoft.Dynamics.OData.Core.V1.AllowEditOnCreate\" Bool=\"false\" /><Annotation \
+         Term=\"Microsoft.Dynamics.OData.Core.V1.LabelId\" String=\"@DDU:LedgerJournalHeaders.JournalBatchNumber\" \
+         /></Property>",
+        "<Property Name=\"IsSalesTaxIncludedInPrice\" Type=\"Microsoft.Dynamics.DataEntities.NoYes\">",
         "<EntitySet Name=\"Currencies\" EntityType=\"Microsoft.Dynamics.DataEntities.Currency\" />",
     ] {
         assert!(xml.contains(part), "{part}");
@@ -172,9 +174,9 @@ async fn faults_strike_requests_in_the_words_of_this_product() {
     for (status, text) in [
         (
             400,
-            "Write failed for table row of type 'CurrencyEntity'. Infolog: Error: Cannot edit a record in Currencies \
+            "Write failed for table row of type 'CurrencyEntity'. Cannot edit a record in Currencies \
                (Currency). An update conflict occurred due to another user process deleting the record or changing one or \
-               more fields in the record..",
+               more fields in the record.",
         ),
         (500, "Write failed. Infolog: Error: x."),
         (503, "An error has occurred."),
@@ -236,4 +238,56 @@ async fn faults_strike_single_rows_alone_and_in_batches() {
         text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)).collect();
     assert_eq!(statuses, ["201", "400", "201"]);
     assert!(text.contains("Security policy permission denied"));
+}
+
+#[tokio::test]
+async fn the_metadata_service_tells_entities_columns_and_the_texts_of_labels() {
+    let world = World::start().await;
+    let get = async |path: &str| world.request("GET", &format!("{}{path}", world.base)).send().await.unwrap();
+    let entities: Json = get("/Metadata/DataEntities").await.json().await.unwrap();
+    let customers = entities["value"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|of| of["PublicEntityName"] == "CustomerV3")
+        .unwrap();
+    assert_eq!(customers["Name"], "CustCustomerV3Entity");
+    assert_eq!(customers["PublicCollectionName"], "CustomersV3");
+    let entity: Json = get("/metadata/PublicEntities('CustomerV3')").await.json().await.unwrap();
+    let group =
+        entity["Properties"].as_array().unwrap().iter().find(|of| of["Name"] == "CustomerGroupId").unwrap();
+    assert_eq!(
+        (&group["IsMandatory"], &group["IsKey"], &group["DataType"]),
+        (&json!(true), &json!(false), &json!("String"))
+    );
+    for (id, text) in [(&customers["LabelId"], "Customers"), (&group["LabelId"], "Customer group")] {
+        let path = format!("/metadata/Labels(Id='{}',Language='en-us')", id.as_str().unwrap());
+        let label: Json = get(&path).await.json().await.unwrap();
+        assert_eq!((&label["Value"], &label["Language"]), (&json!(text), &json!("en-us")));
+    }
+    for path in [
+        "/metadata/Labels(Id='@SYS1',Language='en-us')",
+        "/metadata/Nothing",
+        "/metadata/PublicEntities('x')",
+        "/metadata/",
+    ] {
+        assert_eq!(get(path).await.status(), 404, "{path}");
+    }
+    let answer =
+        world.request("POST", &format!("{}/metadata/DataEntities", world.base)).send().await.unwrap();
+    assert_eq!(answer.status(), 405);
+}
+
+#[tokio::test]
+async fn an_environment_may_show_all_companies_to_whoever_reads() {
+    let world = World::differing(|options| options.reads_across = true).await;
+    world.create("PaymentTerms", json!({ "Name": "Net30", "dataAreaId": "ussi" })).await;
+    assert_eq!(world.count("PaymentTerms/$count").await, "1");
+    let path = "PaymentTerms(dataAreaId='ussi',Name='Net30')";
+    assert_eq!(world.get(path).await["Name"], "Net30");
+    assert_eq!(
+        world.write("PATCH", path, json!({ "NumberOfDays": 1 })).await.0,
+        400,
+        "writes still name what they mean"
+    );
 }
