@@ -361,4 +361,11 @@ async fn rows_are_there_again_after_a_restart_and_numbers_go_on() {
     let header = world.create("LedgerJournalHeaders", json!({ "JournalName": "GenJrn" })).await;
     assert_eq!(header["JournalBatchNumber"], "000002");
     assert_eq!(world.count("LedgerJournalHeaders/$count").await, "2");
+    // A copy has them all, and gives the file nothing back.
+    let folder = world.stopped().await;
+    let world = World::copy(folder).await;
+    world.create("LedgerJournalHeaders", json!({ "JournalName": "GenJrn" })).await;
+    assert_eq!(world.count("LedgerJournalHeaders/$count").await, "3");
+    let world = World::over(world.stopped().await, |_| {}).await;
+    assert_eq!(world.count("LedgerJournalHeaders/$count").await, "2");
 }
