@@ -389,6 +389,7 @@ mod tests {
                 batch: 0,
                 attempt: 2,
                 written: 97,
+                effects: None,
                 refused: refused(1),
                 took_ms: 2_000,
                 heard_at: "2026-11-22T14:03:20Z".parse().unwrap(),

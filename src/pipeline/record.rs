@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::claim::Job;
 use super::{Halt, Pipeline};
+use crate::domain::conform::guid_in;
 use crate::domain::entity::Entity;
 use crate::domain::lifecycle::{Event, Staged};
 use crate::domain::refusal::RefusedRow;
@@ -56,15 +57,21 @@ impl Pipeline {
             }
             if let Some(writer) = &mut receipts {
                 let refused: HashSet<u32> = refused.iter().map(|row| row.index).collect();
-                let written =
-                    (0..).zip(&rows).filter(|(index, _)| !refused.contains(index)).map(|(_, row)| row);
-                let receipt = |row: &StagedRow| Receipt {
-                    table_name: load.table_name.to_string(),
-                    row_id: row.id,
-                    target_key: plan.target_key(self.dynamics.target_id(), row),
-                    job: record.job.to_string(),
-                    batch_id: number as i32,
-                    time: heard.heard_at,
+                let written = (0..).zip(&rows).filter(|(index, _)| !refused.contains(index));
+                let receipt = |(index, row): (u32, &StagedRow)| {
+                    let target_key = plan.target_key(self.dynamics.target_id(), row);
+                    let effect = heard.effects.as_ref().map(|effects| effects.of(index));
+                    let told = effect.and_then(|written| written.record);
+                    Receipt {
+                        table_name: load.table_name.to_string(),
+                        row_id: row.id,
+                        job: record.job.to_string(),
+                        batch_id: number as i32,
+                        time: heard.heard_at,
+                        created: effect.and_then(|written| written.effect.created()),
+                        record_id: told.or_else(|| guid_in(&target_key)).map(|id| id.to_string()),
+                        target_key,
+                    }
                 };
                 writer.add(&written.map(receipt).collect::<Vec<_>>()).await?;
             }
