@@ -89,7 +89,9 @@ impl Pipeline {
             .collect();
         let select =
             staged.columns.iter().map(|column| at.get(&column.name.to_lowercase()).copied()).collect();
-        let rows = if load.atomic { CHANGE_SET_OPERATIONS_MAX as u32 } else { load.batch_size };
+        // All or none is one batch, however many rows staging has let through.
+        let whole = u32::try_from(staged.rows.max(CHANGE_SET_OPERATIONS_MAX)).unwrap_or(u32::MAX);
+        let rows = if load.atomic { whole } else { load.batch_size };
         Ok(Batches { reader, select, rows, number: 0, rest: Vec::new().into_iter() })
     }
 

@@ -164,7 +164,7 @@ impl Pipeline {
         let mut rows = 0;
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             rows += batch.num_rows() as u64;
-            check_atomic(load, rows)?;
+            self.check_atomic(load, &sheet.entity, rows).await?;
         }
         Ok(())
     }
@@ -309,7 +309,7 @@ impl Pipeline {
         let mut rows = 0;
         while let Some(read) = self.next_batch(&mut sheet.reading).await? {
             rows += read.num_rows() as u64;
-            check_atomic(load, rows)?;
+            self.check_atomic(load, &sheet.entity, rows).await?;
             let mut batch = with_identities(&target, &sheet.header, &columns, &read);
             if let Some(mended) = &mut mended {
                 batch = mended.take(read.column(1).as_string(), batch).await?;
@@ -445,15 +445,30 @@ fn of_healing(staged: &Staged, given: u64, held: u64, table: &str) -> Vec<String
     .collect()
 }
 
-/// `atomic` beyond one change set is refused before anything is staged.
-pub(super) fn check_atomic(load: &LoadSettings, rows: u64) -> Result<(), Unstaged> {
-    if load.atomic && rows > CHANGE_SET_OPERATIONS_MAX {
-        return Err(Unstaged::Senders(format!(
-            "`atomic` asks for one transaction, and the workbook has more than {CHANGE_SET_OPERATIONS_MAX} rows, \
-             which is what one change set of Dataverse takes; split the workbook, or take `atomic` out of its sidecar"
-        )));
+impl Pipeline {
+    /// `atomic` beyond what one transaction of the target holds is refused before anything is staged.
+    pub(super) async fn check_atomic(
+        &self,
+        load: &LoadSettings,
+        entity: &Entity,
+        rows: u64,
+    ) -> Result<(), Unstaged> {
+        if !load.atomic || rows <= CHANGE_SET_OPERATIONS_MAX {
+            return Ok(());
+        }
+        let max = self.dynamics.transaction_rows_max(entity, load.mode).await as u64;
+        if rows <= max {
+            return Ok(());
+        }
+        let what = match max {
+            CHANGE_SET_OPERATIONS_MAX => "what one change set of Dataverse takes",
+            _ => "what one bulk action may hold",
+        };
+        Err(Unstaged::Senders(format!(
+            "`atomic` asks for one transaction, and the workbook has more than {max} rows, which is {what}; split the \
+             workbook, or take `atomic` out of its sidecar"
+        )))
     }
-    Ok(())
 }
 
 /// What the identities of a load's rows are made of.

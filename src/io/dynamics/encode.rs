@@ -6,12 +6,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Dynamics;
+use super::bulk::Action;
 use super::fault::TargetFault;
 use super::lookup::{Pointed, misfit};
-use super::operation::{Condition, Knowing, Method, Operation};
+use super::operation::{Bulk, Condition, Knowing, Method, Operation};
 use super::plan::{Naming, PlannedColumn, Role, RowPlan};
 use super::spelling::{KEY_CHARS_REFUSED, encoded, json, json_object, literal};
-use crate::domain::conform::{Conformed, Misfit, conform, excerpt};
+use crate::domain::conform::{Conformed, Misfit, conform, excerpt, guid_in};
 use crate::domain::entity::AttributeKind;
 use crate::domain::identity;
 use crate::domain::refusal::Refusal;
@@ -187,6 +188,7 @@ impl RowPlan {
         };
         Ok(Operation {
             row: row.id,
+            bulk: self.bulk(deed, &predicate),
             method,
             path: format!("{}({predicate})", self.entity.set_name),
             condition,
@@ -224,6 +226,33 @@ impl RowPlan {
             format!("{}={}", column.attribute.logical_name, row.values[column.index].to_text())
         });
         shown.collect::<Vec<_>>().join(",")
+    }
+
+    /// The row's place in a bulk action: it names its record by id, or in an upsert by an alternate key. None where the
+    /// values name the id as well; what the service makes of that is not known.
+    fn bulk(&self, deed: Deed, predicate: &str) -> Option<Bulk> {
+        let id = self.entity.primary_id.as_ref()?;
+        let action = match deed {
+            Deed::Create => Action::Create,
+            Deed::Upsert => Action::Upsert,
+            Deed::Update => Action::Update,
+            Deed::Delete => return None,
+        };
+        let repeated =
+            |column: &PlannedColumn| column.role != Role::Key && column.attribute.logical_name == *id;
+        if self.columns.iter().any(repeated) {
+            return None;
+        }
+        let member = |name: &str, value: String| {
+            let object = json_object(&[(name.to_owned(), json(&Conformed::Text(value)))]);
+            object.trim_start_matches('{').trim_end_matches('}').to_owned()
+        };
+        let naming = match (guid_in(predicate), action) {
+            (Some(own), _) => member(id, own.hyphenated().to_string()),
+            (None, Action::Upsert) => member("@odata.id", format!("{}({predicate})", self.entity.set_name)),
+            (None, Action::Create | Action::Update) => return None,
+        };
+        Some(Bulk { action, naming, table: Arc::clone(&self.table) })
     }
 
     /// How it will be known whether the row's record was there before.

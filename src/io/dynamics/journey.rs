@@ -15,7 +15,9 @@ use crate::domain::settings::{BlankRule, LoadSettings, LookupRule, Mode};
 use crate::domain::table::{TableName, column_identifier};
 use crate::domain::value::{StageType, Value};
 
+mod bulk;
 mod planning;
+mod users;
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 

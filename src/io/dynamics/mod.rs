@@ -7,6 +7,7 @@
 //! Every operation names its record by a key of ours, so sending it again is harmless: [`Dynamics::send`] tries again by
 //! itself whatever is worth it, and what it could not finish the caller sends again later, whole.
 
+mod bulk;
 mod credential;
 mod encode;
 mod entities;
@@ -16,6 +17,7 @@ mod lookup;
 mod metadata;
 mod multipart;
 mod operation;
+mod pace;
 mod patience;
 mod pilot;
 mod plan;
@@ -39,12 +41,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use url::Url;
 
+pub use bulk::BULK_OPERATIONS_MAX;
 pub use credential::Credential;
 pub use fault::{PlanFault, PlanProblem, SendFault, TargetFault};
 pub use gate::Waiting;
 pub use operation::{
     BatchShape, Condition, History, Knowing, Method, Operation, Outcome, SendReport, Trouble,
 };
+pub use pace::{PaceReport, Way};
 pub use pilot::Counts;
 pub use plan::{PlannedColumn, Role, RowPlan};
 pub use principals::PrincipalReport;
@@ -52,6 +56,7 @@ pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
 pub use verdict::{Class, Setback, Verdict, judge};
 
 use entities::Catalogue;
+use pace::Pace;
 use wire::Wire;
 
 /// Requests at once before the server gave its hint. Source: dynamics.md §9.16, about four fully busy requests a server
@@ -84,6 +89,8 @@ pub struct ConnectSettings {
     pub tenant_id: String,
     /// The application users that requests are made as, side by side; at least one.
     pub principals: Vec<PrincipalSettings>,
+    /// Whether upserts may go by bulk action. It is quicker, but does not tell which records were created.
+    pub bulk_upserts: bool,
     /// The clock that assertions are dated by.
     pub now: fn() -> Timestamp,
     /// The target's name in row identities, where the URL is not lasting (the embedded sandbox); else host and path.
@@ -154,6 +161,7 @@ struct Inner {
     target_id: String,
     wire: Wire,
     catalogue: Catalogue,
+    pace: Pace,
 }
 
 impl std::fmt::Debug for Dynamics {
@@ -176,7 +184,14 @@ impl Dynamics {
             None => target_name(&settings.url),
         };
         let wire = Wire::new(settings)?;
-        Ok(Dynamics { inner: Arc::new(Inner { target_id, wire, catalogue: Catalogue::default() }) })
+        Ok(Dynamics {
+            inner: Arc::new(Inner {
+                target_id,
+                wire,
+                catalogue: Catalogue::default(),
+                pace: Pace::default(),
+            }),
+        })
     }
 
     /// The target's lasting name, part of every row's identity: the name given, else host, port and path in lower case.
@@ -219,6 +234,11 @@ impl Dynamics {
     /// one more each, so that more can be tried. At first what the server recommends (`x-ms-dop-hint`).
     pub fn demand(&self) -> u16 {
         self.inner.wire.demand()
+    }
+
+    /// How the rows of each table go that were sent so far.
+    pub fn pace(&self) -> Vec<PaceReport> {
+        self.inner.pace.report()
     }
 
     /// How each application user fares, in the order of the settings.

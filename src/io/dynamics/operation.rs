@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bulk::{Action, Table};
 use crate::domain::effect::Written;
 use crate::domain::refusal::{Refusal, Severity};
 use crate::domain::row::RowId;
@@ -53,12 +54,25 @@ pub struct Operation {
     pub knowing: Knowing,
     /// The JSON body; `None` for a delete.
     pub body: Option<String>,
+    /// Its place in a bulk action, where it can have one.
+    pub(super) bulk: Option<Bulk>,
     /// The record for receipts: its GUID, or its key predicate as people read it (`accountnumber='A-17'`).
     pub target_key: String,
     /// What the sender can do where the record must be there and is not.
     pub(super) if_absent: &'static str,
     /// Names in the target's messages → staged columns, shared by all rows of a plan.
     pub(super) columns: Arc<Vec<(String, String)>>,
+}
+
+/// How an operation goes as one of the targets of a bulk action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bulk {
+    /// The action.
+    pub(super) action: Action,
+    /// The member that names the record: `"accountid":"8f4c…"`, `"@odata.id":"accounts(accountnumber='A-17')"`.
+    pub(super) naming: String,
+    /// The table, shared by all rows of a plan.
+    pub(super) table: Arc<Table>,
 }
 
 /// How operations share a request.
@@ -148,6 +162,7 @@ impl Operation {
             condition: Condition::Any,
             knowing: Knowing::Fresh,
             body: Some("x".repeat(100)),
+            bulk: None,
             target_key: path.to_owned(),
             if_absent: "",
             columns: Arc::new(Vec::new()),

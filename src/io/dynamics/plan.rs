@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use self::drawing::{Drawing, find, names};
 use super::Dynamics;
+use super::bulk::Table;
 use super::fault::{PlanFault, TargetFault};
 use super::lookup::LookupCache;
 use crate::domain::entity::{Attribute, AttributeKind, Entity, LookupTarget};
@@ -21,6 +22,8 @@ use crate::domain::table::column_identifier;
 #[derive(Debug)]
 pub struct RowPlan {
     pub(super) entity: Arc<Entity>,
+    /// The entity as bulk actions name it.
+    pub(super) table: Arc<Table>,
     pub(super) mode: Mode,
     pub(super) blank: BlankRule,
     pub(super) zone: TimeZone,
@@ -180,6 +183,10 @@ impl Dynamics {
                 cache: Mutex::default(),
                 records: HashMap::new(),
                 rows_known: false,
+                table: Arc::new(Table {
+                    set_name: entity.set_name.clone(),
+                    logical_name: entity.logical_name.clone(),
+                }),
                 notes,
             }),
             _ => Err(PlanFault::Problems { problems }),

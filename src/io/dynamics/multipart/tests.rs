@@ -13,6 +13,7 @@ fn operation(path: &str, body: Option<&str>, condition: Condition) -> Operation 
         condition,
         knowing: Knowing::Untold,
         body: body.map(str::to_owned),
+        bulk: None,
         target_key: path.to_owned(),
         if_absent: "",
         columns: Arc::new(Vec::new()),

@@ -8,6 +8,7 @@ use super::{Next, Sending};
 use crate::domain::conform::{excerpt, guid_in};
 use crate::domain::effect::{Effect, Written};
 use crate::domain::refusal::{Refusal, Severity};
+use crate::io::dynamics::bulk::Action;
 use crate::io::dynamics::fault::SendFault;
 use crate::io::dynamics::multipart::Part;
 use crate::io::dynamics::operation::{
@@ -65,7 +66,7 @@ impl Sending<'_> {
     }
 
     /// Whether this setback was the row's last try.
-    fn used_up(&mut self, index: usize, setback: Setback) -> bool {
+    pub(super) fn used_up(&mut self, index: usize, setback: Setback) -> bool {
         self.tries[index] += 1;
         setback.tries_max().is_some_and(|max| self.tries[index] >= max)
     }
@@ -163,7 +164,7 @@ impl Sending<'_> {
     }
 
     /// Whether the answer's application user was refused, is set aside now, and another one is left to try.
-    fn passed_on(&self, answer: &Answer, verdict: &Verdict) -> bool {
+    pub(super) fn passed_on(&self, answer: &Answer, verdict: &Verdict) -> bool {
         let why = || format!("{}: {}", verdict.error, verdict.cause);
         verdict.is_of_the_user() && self.wire.set_aside(answer.principal, &why())
     }
@@ -179,9 +180,19 @@ impl Sending<'_> {
             Knowing::Asked(_) if status == 200 && !self.doubts[index] => Effect::Updated,
             Knowing::Asked(_) | Knowing::Untold => Effect::Unknown,
         };
-        let by_id = predicate(&operation.path).as_deref().and_then(record_id).is_some();
-        let written = Written { effect, record: told.filter(|_| !by_id) };
+        let written = Written { effect, record: told.filter(|_| own_id(operation).is_none()) };
         self.settle(index, Outcome::Written(written));
+    }
+
+    /// Settles an operation that a bulk action has carried out with all others.
+    pub(super) fn settle_together(&mut self, index: usize, action: Action) {
+        let effect = match (&self.operations[index].knowing, action) {
+            (Knowing::Fresh, _) | (Knowing::Asked(_) | Knowing::Untold, Action::Create) => Effect::Created,
+            (Knowing::There, _) | (_, Action::Update) => Effect::Updated,
+            // It tells nothing of its records (dynamics.md §2.5).
+            (Knowing::Asked(_) | Knowing::Untold, Action::Upsert) => Effect::Unknown,
+        };
+        self.settle(index, Outcome::Written(Written { effect, record: None }));
     }
 
     /// A "no" to one operation that no further try will change.
@@ -270,7 +281,7 @@ impl Sending<'_> {
     }
 
     /// Refuses a whole change set for the sake of one row.
-    fn refuse_all(&mut self, group: &[usize], culprit: Option<usize>, verdict: &Verdict) {
+    pub(super) fn refuse_all(&mut self, group: &[usize], culprit: Option<usize>, verdict: &Verdict) {
         self.culprit = culprit;
         for index in group.iter().copied() {
             if culprit == Some(index) {
@@ -326,6 +337,11 @@ fn told_id(part: &Part, operation: &Operation) -> Option<Uuid> {
     let Knowing::Asked(column) = &operation.knowing else { return None };
     let body: Json = serde_json::from_str(&part.body).ok()?;
     guid_in(body.get(column.as_ref())?.as_str()?)
+}
+
+/// The id by which an operation names its record, if it does.
+pub(super) fn own_id(operation: &Operation) -> Option<Uuid> {
+    predicate(&operation.path).as_deref().and_then(record_id)
 }
 
 /// What stands between the parentheses of a record's address, decoded.
