@@ -157,7 +157,7 @@ async fn target(settings: &Settings) -> Finding {
         Err(error) => return Finding::bad("target", format!("{error:#}")),
     };
     let finding = match target.dynamics.who_am_i().await {
-        Ok(user) => Finding::good("target", format!("{} answers; we are user {user} there", target.name)),
+        Ok(greeting) => Finding::good("target", format!("{} answers; {greeting}", target.name)),
         Err(fault) => Finding::bad("target", format!("{}: {fault}", target.name)),
     };
     target.close().await;

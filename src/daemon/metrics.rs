@@ -390,6 +390,7 @@ mod tests {
                 attempt: 2,
                 written: 97,
                 refused: refused(1),
+                made: vec![],
                 took_ms: 2_000,
                 heard_at: "2026-11-22T14:03:20Z".parse().unwrap(),
                 error: None,

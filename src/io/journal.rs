@@ -388,6 +388,7 @@ mod tests {
             attempt: 2,
             written: 7,
             refused: vec![],
+            made: vec![(3, "dataAreaId='usmf',Number='PO-1'".into())],
             took_ms: 12,
             heard_at: at(),
             error: None,

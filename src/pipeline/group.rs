@@ -332,7 +332,7 @@ impl Pipeline {
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             rows += batch.num_rows() as u64;
             bytes += batch_bytes(&batch);
-            check_atomic(load, rows)?;
+            check_atomic(self.dynamics.dialect(), load, rows)?;
             if bytes > GROUP_WORKBOOK_ARROW_BYTES_MAX || rows > GROUP_ROWS_MAX {
                 return Ok(Read::TooLarge);
             }

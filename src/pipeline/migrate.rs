@@ -174,6 +174,7 @@ impl Pipeline {
             attempt,
             written: 0,
             refused,
+            made: Vec::new(),
             took_ms: 0,
             heard_at: (self.now)(),
             error: None,
@@ -190,6 +191,7 @@ impl Pipeline {
                 Err(fault @ SendFault::TooLarge { .. }) => too_large(operations.len(), &fault),
                 report => report?,
             };
+            heard.made = report.made.into_iter().map(|(at, key)| (places[at].0, key)).collect();
             for (at, ((index, _), outcome)) in places.iter().zip(report.outcomes).enumerate() {
                 match (outcome, report.culprit) {
                     (Outcome::Written, _) => heard.written += 1,
@@ -238,5 +240,6 @@ fn too_large(rows: usize, fault: &SendFault) -> SendReport {
         took: std::time::Duration::ZERO,
         culprit: None,
         trouble: None,
+        made: Vec::new(),
     }
 }

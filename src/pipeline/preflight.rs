@@ -17,9 +17,6 @@ use crate::domain::value::Value;
 use crate::io::delta::{ReceiptsOf, RowReader};
 use crate::io::dynamics::RowPlan;
 
-/// Operations in one change set. Dataverse refuses more. Source: `dynamics.md` §3.1.
-pub const CHANGE_SET_OPERATIONS_MAX: u64 = 1_000;
-
 /// The rows of a part, batch by batch, in the order in which they were staged: the same cut at every look.
 pub struct Batches {
     reader: RowReader,
@@ -89,7 +86,10 @@ impl Pipeline {
             .collect();
         let select =
             staged.columns.iter().map(|column| at.get(&column.name.to_lowercase()).copied()).collect();
-        let rows = if load.atomic { CHANGE_SET_OPERATIONS_MAX as u32 } else { load.batch_size };
+        let rows = match load.atomic {
+            true => self.dynamics.dialect().change_set_operations_max() as u32,
+            false => load.batch_size,
+        };
         Ok(Batches { reader, select, rows, number: 0, rest: Vec::new().into_iter() })
     }
 
@@ -202,6 +202,8 @@ pub(super) struct KeysSeen {
 
 struct Key {
     columns: Vec<usize>,
+    /// A column whose blank cells stand for this text, so that they do not leave the key open.
+    usual: Option<(usize, String)>,
     headers: String,
     column: String,
     seen: HashMap<[u8; 16], u32>,
@@ -235,6 +237,15 @@ impl KeysSeen {
                 lists.extend(key.attributes.iter().map(column_of).collect::<Option<Vec<_>>>());
             }
         }
+        let place = |name: &str| columns.iter().position(|column| column.name == name);
+        let mut usual = None;
+        if let Some(key) = plan.entity_key() {
+            lists =
+                key.columns.iter().map(|name| place(name)).collect::<Option<Vec<_>>>().into_iter().collect();
+            lists.retain(|list| !list.is_empty());
+            let company = if key.usual.is_empty() { "the default company" } else { key.usual };
+            usual = key.company.and_then(place).map(|at| (at, company.to_owned()));
+        }
         for list in &mut lists {
             list.sort_unstable();
         }
@@ -243,6 +254,7 @@ impl KeysSeen {
         let key = |list: Vec<usize>| Key {
             headers: list.iter().map(|at| columns[*at].header.as_str()).collect::<Vec<_>>().join(", "),
             column: columns[list[0]].name.clone(),
+            usual: usual.clone().filter(|(at, _)| list.contains(at)),
             columns: list,
             seen: HashMap::new(),
         };
@@ -253,7 +265,11 @@ impl KeysSeen {
     pub fn note(&mut self, row: &StagedRow, good: bool) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for key in &mut self.keys {
-            let values: Vec<String> = key.columns.iter().map(|at| row.values[*at].to_text()).collect();
+            let text = |at: &usize| match (&key.usual, row.values[*at].to_text()) {
+                (Some((usual_at, usual)), text) if at == usual_at && text.trim().is_empty() => usual.clone(),
+                (_, text) => text,
+            };
+            let values: Vec<String> = key.columns.iter().map(text).collect();
             if values.iter().any(String::is_empty) {
                 continue;
             }

@@ -273,7 +273,8 @@ fn has_lost_its_mark(header: &SheetHeader) -> bool {
 
 /// Column types that are known before the first cell is read: the staged table's, else the target's.
 ///
-/// Choices and truth values get none: people write them as labels, numbers or words, and all cells together decide.
+/// Choices and truth values get none: people write them as labels, numbers or words, and all cells together decide. So
+/// they do where the target does not tell days from instants.
 fn hints(entity: &Entity, load: &LoadSettings, existing: &[StagedColumn]) -> BTreeMap<String, StageType> {
     let folded = |name: &str| column_identifier(name).to_lowercase();
     let mut hints = BTreeMap::new();
@@ -290,6 +291,7 @@ fn hints(entity: &Entity, load: &LoadSettings, existing: &[StagedColumn]) -> BTr
             | AttributeKind::Choice { .. }
             | AttributeKind::MultiChoice { .. }
             | AttributeKind::Enumeration { .. }
+            | AttributeKind::DayOrInstant
             | AttributeKind::Unsupported { .. } => continue,
         };
         let headers = load.columns.iter().filter(|(_, to)| to.eq_ignore_ascii_case(&attribute.logical_name));

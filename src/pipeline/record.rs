@@ -1,6 +1,6 @@
 //! log, quarantine: what became of a part's rows goes into the tables; every commit recognises itself on a replay.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::claim::Job;
 use super::{Halt, Pipeline};
@@ -56,12 +56,16 @@ impl Pipeline {
             }
             if let Some(writer) = &mut receipts {
                 let refused: HashSet<u32> = refused.iter().map(|row| row.index).collect();
-                let written =
-                    (0..).zip(&rows).filter(|(index, _)| !refused.contains(index)).map(|(_, row)| row);
-                let receipt = |row: &StagedRow| Receipt {
+                let written = (0..).zip(&rows).filter(|(index, _)| !refused.contains(index));
+                let made: HashMap<u32, &String> =
+                    heard.made.iter().map(|(index, key)| (*index, key)).collect();
+                let receipt = |(index, row): (u32, &StagedRow)| Receipt {
                     table_name: load.table_name.to_string(),
                     row_id: row.id,
-                    target_key: plan.target_key(self.dynamics.target_id(), row),
+                    target_key: made
+                        .get(&index)
+                        .map(|key| (*key).clone())
+                        .unwrap_or_else(|| plan.target_key(self.dynamics.target_id(), row)),
                     job: record.job.to_string(),
                     batch_id: number as i32,
                     time: heard.heard_at,

@@ -12,7 +12,6 @@ use deltalake::arrow::datatypes::Int64Type;
 use super::brought::held_by_package;
 use super::claim::Job;
 use super::mended::{Mended, Returned};
-use super::preflight::CHANGE_SET_OPERATIONS_MAX;
 use super::read::{OpenSheet, Unstaged};
 use super::successors::Predecessors;
 use super::{Halt, Pipeline};
@@ -24,7 +23,7 @@ use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::settings::{LoadSettings, Mode};
 use crate::io::delta::{Begin, HealWriter, JobTxn, StageKind, StageWriter, staged_rows, staged_schema};
 use crate::io::durable::{self, DiskError};
-use crate::io::dynamics::PlanFault;
+use crate::io::dynamics::{Dialect, PlanFault};
 use crate::io::workbook::{ColumnKinds, ReadSummary, SheetHeader};
 
 /// Where the rows go, by what the workbook is.
@@ -164,7 +163,7 @@ impl Pipeline {
         let mut rows = 0;
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             rows += batch.num_rows() as u64;
-            check_atomic(load, rows)?;
+            check_atomic(self.dynamics.dialect(), load, rows)?;
         }
         Ok(())
     }
@@ -309,7 +308,7 @@ impl Pipeline {
         let mut rows = 0;
         while let Some(read) = self.next_batch(&mut sheet.reading).await? {
             rows += read.num_rows() as u64;
-            check_atomic(load, rows)?;
+            check_atomic(self.dynamics.dialect(), load, rows)?;
             let mut batch = with_identities(&target, &sheet.header, &columns, &read);
             if let Some(mended) = &mut mended {
                 batch = mended.take(read.column(1).as_string(), batch).await?;
@@ -446,11 +445,16 @@ fn of_healing(staged: &Staged, given: u64, held: u64, table: &str) -> Vec<String
 }
 
 /// `atomic` beyond one change set is refused before anything is staged.
-pub(super) fn check_atomic(load: &LoadSettings, rows: u64) -> Result<(), Unstaged> {
-    if load.atomic && rows > CHANGE_SET_OPERATIONS_MAX {
+pub(super) fn check_atomic(dialect: Dialect, load: &LoadSettings, rows: u64) -> Result<(), Unstaged> {
+    let max = dialect.change_set_operations_max();
+    if load.atomic && rows > max as u64 {
+        let product = match dialect {
+            Dialect::Dataverse => "Dataverse",
+            Dialect::Finops => "Finance & Operations",
+        };
         return Err(Unstaged::Senders(format!(
-            "`atomic` asks for one transaction, and the workbook has more than {CHANGE_SET_OPERATIONS_MAX} rows, \
-             which is what one change set of Dataverse takes; split the workbook, or take `atomic` out of its sidecar"
+            "`atomic` asks for one transaction, and the workbook has more than {max} rows, which is what one change set \
+             of {product} takes; split the workbook, or take `atomic` out of its sidecar"
         )));
     }
     Ok(())

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::Dynamics;
 use super::fault::TargetFault;
+use super::finops;
 use super::lookup::{Pointed, misfit};
 use super::operation::{Condition, Method, Operation};
 use super::plan::{Naming, PlannedColumn, Role, RowPlan};
@@ -26,8 +27,8 @@ struct Draft {
 }
 
 /// What is done with one row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Deed {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
     Create,
     Upsert,
     Update,
@@ -157,7 +158,7 @@ impl RowPlan {
                 advice: "leave the cell empty; once the record is there, it can be changed".to_owned(),
             });
         }
-        if let (Role::Key, Conformed::Text(text)) = (column.role, &value)
+        if let (Role::Key, Conformed::Text(text), Naming::Alternate(_)) = (column.role, &value, &self.naming)
             && let Some(found) = text.chars().find(|c| KEY_CHARS_REFUSED.contains(c))
         {
             return Err(Misfit {
@@ -177,6 +178,9 @@ impl RowPlan {
             };
             refusals.sort_by_key(place);
             return Err(refusals);
+        }
+        if let Naming::Entity(naming) = &self.naming {
+            return finops::operation(self, naming, row, deed, &cells);
         }
         let (predicate, shown) = self.predicate(target, row, &cells);
         let (method, condition) = match deed {
@@ -201,12 +205,16 @@ impl RowPlan {
                 }
             },
             columns: self.names.clone(),
+            course: None,
         })
     }
 
     /// The record that a row names, as receipts keep it: as [`Operation::target_key`] of the row's operation.
     pub fn target_key(&self, target: &str, row: &StagedRow) -> String {
         let key: &[usize] = match &self.naming {
+            Naming::Entity(naming) => {
+                return finops::target_key(self, naming, row, &self.draft(row).cells);
+            }
             Naming::Row => &[],
             Naming::PrimaryId(at) | Naming::Given(at) => std::slice::from_ref(at),
             Naming::Derived(key) | Naming::Alternate(key) => key,
@@ -236,7 +244,8 @@ impl RowPlan {
             return id(*record);
         }
         match &self.naming {
-            Naming::Row | Naming::Given(_) => id(row.id.0),
+            // The entity's own key is its own room's.
+            Naming::Row | Naming::Given(_) | Naming::Entity(_) => id(row.id.0),
             Naming::PrimaryId(at) => {
                 let shown = literal(&cells[*at]).expect("a key cell is neither blank nor a list");
                 (encoded(&shown), shown)

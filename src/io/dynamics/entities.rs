@@ -8,11 +8,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::Dynamics;
 use super::fault::TargetFault;
 use super::metadata::{self, Cast, EntityHead};
 use super::spelling::encoded;
 use super::wire::Wire;
+use super::{Dialect, Dynamics};
 use crate::domain::entity::Entity;
 use crate::domain::near::did_you_mean;
 use crate::domain::table::TableName;
@@ -49,6 +49,9 @@ impl Dynamics {
     /// # Errors
     /// `UnknownEntity` with the nearest name; else what kept the target from answering.
     pub async fn entity(&self, name: &str) -> Result<Arc<Entity>, TargetFault> {
+        if self.dialect() == Dialect::Finops {
+            return self.finops_entity(name).await;
+        }
         let heads = self.heads().await?;
         let head = find(&heads, name).ok_or_else(|| TargetFault::UnknownEntity {
             target: self.target_id().to_owned(),
@@ -72,14 +75,18 @@ impl Dynamics {
     /// What kept the target from answering.
     pub async fn count(&self, entity: &Entity) -> Result<u64, TargetFault> {
         let wire = &self.inner.wire;
-        let path = format!("{}/$count", entity.set_name);
+        let path = match self.dialect() {
+            Dialect::Dataverse => format!("{}/$count", entity.set_name),
+            // Of all companies.
+            Dialect::Finops => format!("{}/$count?cross-company=true", entity.set_name),
+        };
         let answer = wire.get(&path).await?;
         let text = String::from_utf8_lossy(&answer.body);
         let counted = text.trim_start_matches('\u{feff}').trim().parse::<u64>().map_err(|_| {
             let found = format!("{}: {}", answer.status, crate::domain::conform::excerpt(&text));
             TargetFault::Misunderstood { doing: format!("GET {path}"), found }
         })?;
-        if counted != COUNT_MAX {
+        if counted != COUNT_MAX || self.dialect() == Dialect::Finops {
             return Ok(counted);
         }
         // Exactly the most that it tells: the records themselves have to be counted, by pages of ids.

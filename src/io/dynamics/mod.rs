@@ -10,6 +10,7 @@
 mod encode;
 mod entities;
 mod fault;
+mod finops;
 mod gate;
 mod lookup;
 mod metadata;
@@ -39,8 +40,8 @@ use url::Url;
 pub use fault::{PlanFault, PlanProblem, SendFault, TargetFault};
 pub use gate::Waiting;
 pub use operation::{BatchShape, Condition, History, Method, Operation, Outcome, SendReport, Trouble};
-pub use plan::{PlannedColumn, Role, RowPlan};
-pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
+pub use plan::{EntityKeyColumns, PlannedColumn, Role, RowPlan};
+pub use send::BATCH_OPERATIONS_MAX;
 pub use verdict::{Class, Setback, Verdict, judge};
 
 use entities::Catalogue;
@@ -57,6 +58,24 @@ pub enum Dialect {
     Dataverse,
     /// Finance & Operations OData.
     Finops,
+}
+
+impl Dialect {
+    /// Where the API begins below the service root. Source: dynamics.md §2, §6.1.
+    fn api_path(self) -> &'static str {
+        match self {
+            Dialect::Dataverse => "/api/data/v9.2/",
+            Dialect::Finops => "/data/",
+        }
+    }
+
+    /// Operations in one change set, so rows of one `atomic` load. Source: dynamics.md §3.1, §6.4.
+    pub fn change_set_operations_max(self) -> usize {
+        match self {
+            Dialect::Dataverse => send::CHANGE_SET_OPERATIONS_MAX,
+            Dialect::Finops => finops::OPERATIONS_MAX,
+        }
+    }
 }
 
 /// Where the target is and who we are there.
@@ -103,6 +122,21 @@ pub struct WireLimits {
     pub wait_max: Duration,
 }
 
+impl WireLimits {
+    /// The bounds for a product. F&O carries out a batch row by row and answers when it is done, and its first answer after
+    /// a restart takes minutes (dynamics.md §6.1): silence is borne longer there.
+    pub fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Dataverse => WireLimits::default(),
+            Dialect::Finops => WireLimits {
+                read_timeout: Duration::from_secs(900),
+                request_timeout: Duration::from_secs(1_800),
+                ..WireLimits::default()
+            },
+        }
+    }
+}
+
 impl Default for WireLimits {
     /// Read and request timeouts outlast the two minutes of a plug-in and the four of Microsoft's own client
     /// (dynamics.md §2.5); no absolute size limit of a request is documented (§4.4), so batches stay far below those known.
@@ -128,9 +162,11 @@ pub struct Dynamics {
 }
 
 struct Inner {
+    dialect: Dialect,
     target_id: String,
     wire: Wire,
     catalogue: Catalogue,
+    finops: finops::Learned,
 }
 
 impl std::fmt::Debug for Dynamics {
@@ -143,17 +179,21 @@ impl Dynamics {
     /// A client for the target. Nothing is sent yet: a target that is down does not keep the daemon from starting.
     ///
     /// # Errors
-    /// `NotYet` for Finance & Operations, `Settings` where the secret would travel in clear or the URL is no base.
+    /// `Settings` where the secret would travel in clear or the URL is no base.
     pub fn connect(settings: ConnectSettings) -> Result<Self, TargetFault> {
-        if settings.kind == Dialect::Finops {
-            return Err(TargetFault::NotYet { url: settings.url.to_string() });
-        }
+        let dialect = settings.kind;
         let target_id = match &settings.name {
             Some(name) => name.to_lowercase(),
             None => target_name(&settings.url),
         };
         let wire = Wire::new(settings)?;
-        Ok(Dynamics { inner: Arc::new(Inner { target_id, wire, catalogue: Catalogue::default() }) })
+        let (catalogue, finops) = Default::default();
+        Ok(Dynamics { inner: Arc::new(Inner { dialect, target_id, wire, catalogue, finops }) })
+    }
+
+    /// Which product it is.
+    pub fn dialect(&self) -> Dialect {
+        self.inner.dialect
     }
 
     /// The target's lasting name, part of every row's identity: the name given, else host, port and path in lower case.
@@ -161,13 +201,20 @@ impl Dynamics {
         &self.inner.target_id
     }
 
-    /// Asks the target who we are: credentials, access and the hint for [`Self::workers_hint`] in one request.
+    /// Asks the target whether it lets us in, and as whom: credentials, access and the hint for [`Self::workers_hint`] in
+    /// one request. The answer is the end of a sentence.
     ///
     /// # Errors
     /// `Access` when the operator must act, `Unavailable` when the target did not answer.
     pub async fn who_am_i(&self) -> Result<String, TargetFault> {
-        let answer = self.inner.wire.get_json("WhoAmI").await?;
-        Ok(answer.get("UserId").and_then(|id| id.as_str()).unwrap_or_default().to_owned())
+        match self.inner.dialect {
+            Dialect::Dataverse => {
+                let answer = self.inner.wire.get_json("WhoAmI").await?;
+                let user = answer.get("UserId").and_then(|id| id.as_str()).unwrap_or_default();
+                Ok(format!("we are user {user} there"))
+            }
+            Dialect::Finops => self.finops_greeting().await,
+        }
     }
 
     /// Requests at once that the server recommends (`x-ms-dop-hint`, last seen); [`WORKERS_DEFAULT`] before the first.

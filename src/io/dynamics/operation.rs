@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::finops::Course;
 use crate::domain::refusal::{Refusal, Severity};
 use crate::domain::row::RowId;
 
 /// What is done to the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// Create or update it.
+    /// Create it; where one with its key is there, it is refused. F&O alone.
+    Post,
+    /// Create or update it; in F&O update it.
     Patch,
     /// Delete it.
     Delete,
@@ -24,7 +27,8 @@ pub enum Condition {
     Exists,
 }
 
-/// One row as the target takes it. Sending it twice leaves the target as sending it once.
+/// One row as the target takes it. Sending it twice leaves the target as sending it once: by its address, or because the
+/// room asks first what became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
     /// The row.
@@ -43,6 +47,8 @@ pub struct Operation {
     pub(super) if_absent: &'static str,
     /// Names in the target's messages → staged columns, shared by all rows of a plan.
     pub(super) columns: Arc<Vec<(String, String)>>,
+    /// What F&O needs beyond the first request.
+    pub(super) course: Option<Box<Course>>,
 }
 
 /// How operations share a request.
@@ -85,6 +91,8 @@ pub struct SendReport {
     pub culprit: Option<usize>,
     /// The gravest thing that happened, for the log; `None` when everything went through at once.
     pub trouble: Option<Trouble>,
+    /// Operations whose record got a key that the target made, as receipts have it.
+    pub made: Vec<(usize, String)>,
 }
 
 /// What happened on the way, for the migration log.
@@ -134,6 +142,7 @@ impl Operation {
             target_key: path.to_owned(),
             if_absent: "",
             columns: Arc::new(Vec::new()),
+            course: None,
         }
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use reqwest::Method as Verb;
 use tokio::time::Instant;
 
-use super::Dynamics;
 use super::fault::SendFault;
 use super::gate::{OnWaiting, Waiting};
 use super::multipart;
@@ -17,6 +16,7 @@ use super::operation::{BatchShape, History, Operation, Outcome, SendReport, Trou
 use super::patience::Patience;
 use super::verdict::Verdict;
 use super::wire::{Request, Stumble, Wire};
+use super::{Dialect, Dynamics};
 use crate::domain::refusal::{Refusal, Severity};
 
 /// Operations in one batch. Dataverse refuses more. Source: dynamics.md §3.1.
@@ -40,6 +40,9 @@ impl Dynamics {
         history: History,
         waiting: &(dyn Fn(Waiting) + Sync),
     ) -> Result<SendReport, SendFault> {
+        if self.dialect() == Dialect::Finops {
+            return self.finops_send(operations, shape, history, waiting).await;
+        }
         let wire = &self.inner.wire;
         let start = Instant::now();
         let mut sending = Sending {
@@ -68,6 +71,7 @@ impl Dynamics {
             took: start.elapsed(),
             culprit: sending.culprit,
             trouble: sending.trouble,
+            made: Vec::new(),
         })
     }
 }

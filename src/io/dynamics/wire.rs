@@ -15,17 +15,21 @@ use super::gate::{Gate, OnWaiting, Waiting, unheard};
 use super::patience::{Patience, retry_after};
 use super::token::{Bearer, TokenSource};
 use super::verdict::{Class, judge};
-use super::{ConnectSettings, WORKERS_DEFAULT, WireLimits};
+use super::{ConnectSettings, Dialect, WORKERS_DEFAULT, WireLimits};
 
-/// Where the Web API begins below the service root. Source: dynamics.md §2.
-const API_PATH: &str = "/api/data/v9.2/";
 /// Pages of one list that are followed; a page has up to 5,000 records (dynamics.md §4.4).
 const PAGES_MAX: usize = 2_000;
 /// Records on a page. Source: dynamics.md §4.4.
 const PAGE_RECORDS: usize = 5_000;
 
+/// The one document that is no JSON.
+pub(super) const METADATA_PATH: &str = "$metadata";
+/// What the target is called in messages.
+pub(super) const WHOM: &str = "Dynamics";
+
 /// The connection to one target under one identity.
 pub(super) struct Wire {
+    kind: Dialect,
     http: reqwest::Client,
     root: Url,
     token: TokenSource,
@@ -72,8 +76,12 @@ pub(super) enum Stumble {
 impl Answer {
     /// Whether it answers the operations of a batch one by one.
     fn is_multipart(&self) -> bool {
-        self.content_type.trim_start().to_ascii_lowercase().starts_with("multipart/")
+        is_multipart(&self.content_type)
     }
+}
+
+fn is_multipart(content_type: &str) -> bool {
+    content_type.trim_start().to_ascii_lowercase().starts_with("multipart/")
 }
 
 impl Stumble {
@@ -125,7 +133,8 @@ impl Wire {
         }
         let http = builder.build().map_err(|error| refuse(&format!("no HTTP client: {error}")))?;
         let base = settings.url.as_str().trim_end_matches('/');
-        let root = Url::parse(&format!("{base}{API_PATH}")).map_err(|error| refuse(&error.to_string()))?;
+        let root = Url::parse(&format!("{base}{}", settings.kind.api_path()))
+            .map_err(|error| refuse(&error.to_string()))?;
         let authority = settings.authority.as_str().trim_end_matches('/');
         let endpoint = Url::parse(&format!("{authority}/{}/oauth2/v2.0/token", settings.tenant_id))
             .map_err(|error| refuse(&format!("authority `{authority}`: {error}")))?;
@@ -133,6 +142,7 @@ impl Wire {
         let token =
             TokenSource::new(http.clone(), endpoint, settings.client_id, settings.client_secret, scope);
         Ok(Wire {
+            kind: settings.kind,
             http,
             root,
             token,
@@ -161,17 +171,12 @@ impl Wire {
         request: &Request<'_>,
         waiting: OnWaiting<'_>,
     ) -> Result<Answer, Stumble> {
-        self.gate.pass(self.limits.wait_max, waiting).await.map_err(
-            |Waiting { pause, reason, .. }| Stumble::Later { reason, wait: Some(pause), in_doubt: false },
-        )?;
-        let bearer = self.token.bearer(None).await?;
-        let (answer, wait) = match self.exchange(request, &bearer).await? {
-            (answer, _) if answer.status == StatusCode::UNAUTHORIZED.as_u16() && !answer.is_multipart() => {
-                let bearer = self.token.bearer(Some(bearer.number)).await?;
-                self.exchange(request, &bearer).await?
-            }
-            heard => heard,
-        };
+        let mut response = self.open(request, waiting).await?;
+        let wait = retry_after(response.headers());
+        let status = response.status().as_u16();
+        let content_type = text_of(response.headers().get("content-type"));
+        let body = body_of(&mut response, self.limits.response_bytes_max, WHOM).await?;
+        let answer = Answer { status, content_type, body };
         match answer.status {
             // The status of an operation within, mirrored; the parts say more.
             _ if answer.is_multipart() => Ok(answer),
@@ -192,34 +197,48 @@ impl Wire {
         }
     }
 
-    async fn exchange(
+    /// One request, once, as far as the head of its answer; a token that the target does not take is renewed once.
+    pub(super) async fn open(
         &self,
         request: &Request<'_>,
-        bearer: &Bearer,
-    ) -> Result<(Answer, Option<Duration>), Stumble> {
-        const WHOM: &str = "Dynamics";
+        waiting: OnWaiting<'_>,
+    ) -> Result<Response, Stumble> {
+        self.gate.pass(self.limits.wait_max, waiting).await.map_err(
+            |Waiting { pause, reason, .. }| Stumble::Later { reason, wait: Some(pause), in_doubt: false },
+        )?;
+        let bearer = self.token.bearer(None).await?;
+        let response = self.call(request, &bearer).await?;
+        // The status of a batch's answer is that of an operation within, mirrored; its parts say more.
+        let of_parts = is_multipart(&text_of(response.headers().get("content-type")));
+        if response.status() == StatusCode::UNAUTHORIZED && !of_parts {
+            let bearer = self.token.bearer(Some(bearer.number)).await?;
+            return self.call(request, &bearer).await;
+        }
+        Ok(response)
+    }
+
+    async fn call(&self, request: &Request<'_>, bearer: &Bearer) -> Result<Response, Stumble> {
+        let accept = if request.path == METADATA_PATH { "application/xml" } else { "application/json" };
         let url = format!("{}{}", self.root, request.path);
         let mut call = self
             .http
             .request(request.method.clone(), url)
             .bearer_auth(bearer.token.expose_secret())
-            .header("Accept", "application/json")
+            .header("Accept", accept)
             .header("OData-MaxVersion", "4.0")
-            .header("OData-Version", "4.0")
-            .header("If-None-Match", "null");
+            .header("OData-Version", "4.0");
+        if self.kind == Dialect::Dataverse {
+            call = call.header("If-None-Match", "null");
+        }
         if let Some(prefer) = request.prefer {
             call = call.header("Prefer", prefer);
         }
         if let Some((content_type, body)) = &request.body {
             call = call.header("Content-Type", *content_type).body(body.clone());
         }
-        let mut response = call.send().await.map_err(|error| Stumble::network(WHOM, &error))?;
+        let response = call.send().await.map_err(|error| Stumble::network(WHOM, &error))?;
         self.note_hint(response.headers());
-        let wait = retry_after(response.headers());
-        let content_type = text_of(response.headers().get("content-type"));
-        let status = response.status().as_u16();
-        let body = body_of(&mut response, self.limits.response_bytes_max, WHOM).await?;
-        Ok((Answer { status, content_type, body }, wait))
+        Ok(response)
     }
 
     fn note_hint(&self, headers: &HeaderMap) {
