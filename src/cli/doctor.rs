@@ -77,7 +77,7 @@ async fn look_around(settings: &Settings) -> Vec<Finding> {
     if let Some(folder) = settings.lakehouse_dir() {
         findings.extend(free_space("lakehouse disk", folder));
     }
-    findings.push(target(settings).await);
+    findings.extend(target(settings).await);
     findings
 }
 
@@ -151,15 +151,24 @@ fn free_space(what: &'static str, folder: &Path) -> Option<Finding> {
     })
 }
 
-async fn target(settings: &Settings) -> Finding {
-    let target = match OpenTarget::open(settings, Access::Look).await {
+/// Asks the target who we are, as each application user.
+async fn target(settings: &Settings) -> Vec<Finding> {
+    let target = match OpenTarget::open(settings, super::now, Access::Look).await {
         Ok(target) => target,
-        Err(error) => return Finding::bad("target", format!("{error:#}")),
+        Err(error) => return vec![Finding::bad("target", format!("{error:#}"))],
     };
-    let finding = match target.dynamics.who_am_i().await {
-        Ok(greeting) => Finding::good("target", format!("{} answers; {greeting}", target.name)),
-        Err(fault) => Finding::bad("target", format!("{}: {fault}", target.name)),
-    };
+    let users = target.dynamics.who_are_we().await;
+    let several = users.len() > 1;
+    let findings = users.into_iter().map(|(client_id, answer)| {
+        let as_whom = if several { format!(" to {client_id}") } else { String::new() };
+        match answer {
+            Ok(greeting) => {
+                Finding::good("target", format!("{} answers{as_whom}; {greeting}", target.name))
+            }
+            Err(fault) => Finding::bad("target", format!("{}{as_whom}: {fault}", target.name)),
+        }
+    });
+    let findings = findings.collect();
     target.close().await;
-    finding
+    findings
 }

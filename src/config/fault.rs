@@ -201,7 +201,9 @@ impl JsonPath {
     /// Whether the value may be a secret that was put in the wrong place.
     pub(super) fn is_delicate(&self) -> bool {
         self.0.iter().any(|step| match step {
-            Step::Key(key) => ["secret", "password", "token"].iter().any(|word| key.contains(word)),
+            Step::Key(key) => {
+                ["secret", "certificate", "password", "token"].iter().any(|word| key.contains(word))
+            }
             Step::Index(_) => false,
         })
     }

@@ -44,7 +44,7 @@ pub use secret::{SECRET_BYTES_MAX, SecretError, SecretSource};
 pub use settings::{SETTINGS_BYTES_MAX, SETTINGS_FILES, Settings, SettingsFaults};
 pub use sidecar::{SIDECAR_BYTES_MAX, Sidecar, SidecarFaults, SidecarFile, parse_sidecar};
 pub use surroundings::Surroundings;
-pub use target::{AUTHORITY_DEFAULT, SandboxTarget, ServiceTarget, Target};
+pub use target::{AUTHORITY_DEFAULT, Credential, Principal, SandboxTarget, ServiceTarget, Target};
 
 /// The JSON Schema of `config.json`.
 pub fn schema() -> serde_json::Value {

@@ -80,7 +80,7 @@ pub(super) struct RawSettings {
 #[schemars(
     inline,
     extend("if" = {"properties": {"kind": {"const": "sandbox"}}}),
-    extend("else" = {"required": ["url", "tenant_id", "client_id"]})
+    extend("else" = {"required": ["url", "tenant_id"]})
 )]
 pub(super) struct RawTarget {
     /// `sandbox` is the embedded rehearsal server, `dataverse` and `finops` (Finance & Operations) the services.
@@ -101,18 +101,55 @@ pub(super) struct RawTarget {
     /// Services: the directory (tenant), a GUID or a domain.
     #[schemars(length(min = 1))]
     pub tenant_id: Option<String>,
-    /// Services: the application (client) id, a GUID.
+    /// Services: the application (client) id, a GUID; or `principals`.
     #[schemars(length(min = 1))]
     pub client_id: Option<String>,
-    /// Services, one of three: a file that holds the client secret and that others cannot read.
+    /// Services, one of five: a file that holds the client secret and that others cannot read.
     #[schemars(length(min = 1))]
     pub client_secret_file: Option<String>,
-    /// Services, one of three: the name of a systemd credential (`LoadCredential=`) that holds the client secret.
+    /// Services, one of five: the name of a systemd credential (`LoadCredential=`) that holds the client secret.
     #[schemars(length(min = 1))]
     pub client_secret_credential: Option<String>,
-    /// Services, one of three: the name of an environment variable that holds the client secret.
+    /// Services, one of five: the name of an environment variable that holds the client secret.
     #[schemars(length(min = 1))]
     pub client_secret_env: Option<String>,
+    /// Services, one of five: a file with the client certificate and its private key (PEM) that others cannot read.
+    #[schemars(length(min = 1))]
+    pub client_certificate_file: Option<String>,
+    /// Services, one of five: the name of a systemd credential that holds the certificate and its key (PEM).
+    #[schemars(length(min = 1))]
+    pub client_certificate_credential: Option<String>,
+    /// Services: several application users that are used side by side, instead of `client_id` and its secret.
+    #[schemars(length(min = 1))]
+    pub principals: Option<Vec<RawPrincipal>>,
+}
+
+/// One of several application users.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct RawPrincipal {
+    /// The application (client) id, a GUID.
+    #[schemars(length(min = 1), required)]
+    pub client_id: Option<String>,
+    /// One of five: a file that holds the client secret and that others cannot read.
+    #[schemars(length(min = 1))]
+    pub client_secret_file: Option<String>,
+    /// One of five: the name of a systemd credential (`LoadCredential=`) that holds the client secret.
+    #[schemars(length(min = 1))]
+    pub client_secret_credential: Option<String>,
+    /// One of five: the name of an environment variable that holds the client secret.
+    #[schemars(length(min = 1))]
+    pub client_secret_env: Option<String>,
+    /// One of five: a file with the client certificate and its private key (PEM) that others cannot read.
+    #[schemars(length(min = 1))]
+    pub client_certificate_file: Option<String>,
+    /// One of five: the name of a systemd credential that holds the certificate and its key (PEM).
+    #[schemars(length(min = 1))]
+    pub client_certificate_credential: Option<String>,
+    /// Requests at once under this user, at most.
+    #[schemars(range(min = 1, max = 52))]
+    pub workers: Option<u16>,
 }
 
 /// The kinds of targets.

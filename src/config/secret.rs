@@ -1,4 +1,4 @@
-//! Where the client secret is kept, and how it is read: never from the configuration itself, never shown.
+//! Where a client secret or certificate is kept, and how it is read: never from the configuration itself, never shown.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -28,8 +28,10 @@ pub enum SecretSource {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file is not there, or not for us.
-    #[error("the client secret in {source_named} cannot be read: {reason}")]
+    #[error("the {what} in {source_named} cannot be read: {reason}")]
     Unreadable {
+        /// `client secret` or `client certificate`.
+        what: &'static str,
         /// Where it should be.
         source_named: String,
         /// What the system says.
@@ -38,10 +40,12 @@ pub enum SecretError {
     },
     /// Every account of the machine could read or change it.
     #[error(
-        "the client secret in `{}` is open to every account (mode {mode:04o}); run `chmod 640 {}`",
+        "the {what} in `{}` is open to every account (mode {mode:04o}); run `chmod 640 {}`",
         path.display(), path.display()
     )]
     Open {
+        /// `client secret` or `client certificate`.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// Its permission bits.
@@ -57,14 +61,18 @@ pub enum SecretError {
         name: String,
     },
     /// The environment has no such variable.
-    #[error("the environment variable `{name}`, which should hold the client secret, is not set")]
+    #[error("the environment variable `{name}`, which should hold the {what}, is not set")]
     NotSet {
+        /// `client secret` or `client certificate`.
+        what: &'static str,
         /// The variable.
         name: String,
     },
     /// What is there cannot be a secret.
-    #[error("the client secret in {source_named} {why}")]
+    #[error("the {what} in {source_named} {why}")]
     Malformed {
+        /// `client secret` or `client certificate`.
+        what: &'static str,
         /// Where it is.
         source_named: String,
         /// What is wrong with it, without a word of it.
@@ -91,23 +99,18 @@ impl SecretSource {
         self.read_with(|name| std::env::var_os(name))
     }
 
+    /// Reads a certificate with its private key, in PEM; only that it is text is checked here. Read anew for every token.
+    ///
+    /// # Errors
+    /// When it is not there, open to everybody, or no text.
+    pub fn read_pem(&self) -> Result<SecretString, SecretError> {
+        Ok(SecretString::from(self.text("client certificate", |name| std::env::var_os(name))?))
+    }
+
     fn read_with(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<SecretString, SecretError> {
-        let bytes = match self {
-            SecretSource::File(path) => self.file(path, Openness::Refused)?,
-            SecretSource::Credential(name) => {
-                let folder = environment(CREDENTIALS_DIRECTORY)
-                    .ok_or_else(|| SecretError::NoCredentials { name: name.clone() })?;
-                self.file(&Path::new(&folder).join(name), Openness::LeftToSystemd)?
-            }
-            SecretSource::Environment(name) => environment(name)
-                .ok_or_else(|| SecretError::NotSet { name: name.clone() })?
-                .into_encoded_bytes(),
-        };
-        let malformed = |why| SecretError::Malformed { source_named: self.to_string(), why };
-        if bytes.len() as u64 > SECRET_BYTES_MAX {
-            return Err(malformed("is longer than 16384 bytes"));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| malformed("is not UTF-8 text"))?;
+        let what = "client secret";
+        let text = self.text(what, environment)?;
+        let malformed = |why| SecretError::Malformed { what, source_named: self.to_string(), why };
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let line = line.strip_suffix('\r').unwrap_or(line);
         match line {
@@ -117,19 +120,43 @@ impl SecretSource {
         }
     }
 
-    fn file(&self, path: &Path, openness: Openness) -> Result<Vec<u8>, SecretError> {
-        let unreadable = |reason| SecretError::Unreadable { source_named: self.to_string(), reason };
+    fn text(
+        &self,
+        what: &'static str,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<String, SecretError> {
+        let bytes = match self {
+            SecretSource::File(path) => self.file(what, path, Openness::Refused)?,
+            SecretSource::Credential(name) => {
+                let folder = environment(CREDENTIALS_DIRECTORY)
+                    .ok_or_else(|| SecretError::NoCredentials { name: name.clone() })?;
+                self.file(what, &Path::new(&folder).join(name), Openness::LeftToSystemd)?
+            }
+            SecretSource::Environment(name) => environment(name)
+                .ok_or_else(|| SecretError::NotSet { what, name: name.clone() })?
+                .into_encoded_bytes(),
+        };
+        let malformed = |why| SecretError::Malformed { what, source_named: self.to_string(), why };
+        if bytes.len() as u64 > SECRET_BYTES_MAX {
+            return Err(malformed("is longer than 16384 bytes"));
+        }
+        String::from_utf8(bytes).map_err(|_| malformed("is not UTF-8 text"))
+    }
+
+    fn file(&self, what: &'static str, path: &Path, openness: Openness) -> Result<Vec<u8>, SecretError> {
+        let unreadable = |reason| SecretError::Unreadable { what, source_named: self.to_string(), reason };
         let file = std::fs::File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(SecretError::Malformed {
+                what,
                 source_named: self.to_string(),
                 why: "is not in a plain file",
             });
         }
         let mode = metadata.permissions().mode() & 0o7777;
         if openness == Openness::Refused && mode & 0o006 != 0 {
-            return Err(SecretError::Open { path: path.to_owned(), mode });
+            return Err(SecretError::Open { what, path: path.to_owned(), mode });
         }
         let mut bytes = Vec::new();
         file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -145,13 +145,18 @@ impl Settings {
                     ("target.listen", listen),
                 ]);
             }
-            Target::Dataverse(service) | Target::Finops(service) => lines.extend([
-                ("target.url", service.url.origin().ascii_serialization()),
-                ("target.authority", service.authority.origin().ascii_serialization()),
-                ("target.tenant_id", service.tenant_id.clone()),
-                ("target.client_id", service.client_id.clone()),
-                ("target.client_secret", format!("in {}", service.secret)),
-            ]),
+            Target::Dataverse(service) | Target::Finops(service) => {
+                lines.extend([
+                    ("target.url", service.url.origin().ascii_serialization()),
+                    ("target.authority", service.authority.origin().ascii_serialization()),
+                    ("target.tenant_id", service.tenant_id.clone()),
+                ]);
+                lines.extend(service.principals.iter().map(|one| {
+                    let workers =
+                        one.workers.map(|most| format!(", at most {most} at once")).unwrap_or_default();
+                    ("target.principal", format!("{}, {}{workers}", one.client_id, one.credential))
+                }));
+            }
         }
         let or_else = |value: Option<String>, absent: &str| value.unwrap_or_else(|| absent.to_owned());
         let limits = &self.limits;
@@ -293,15 +298,18 @@ fn keep_apart(audit: &mut Audit<'_>, source: &Path, owned: Owned<'_>) {
     }
     match owned.target {
         Some(Target::Sandbox(sandbox)) => folders.push((JsonPath::of(&["target", "store"]), &sandbox.store)),
-        Some(Target::Dataverse(service) | Target::Finops(service)) => match &service.secret {
-            SecretSource::File(path) if owned.dropbox.is_some_and(|dropbox| place::inside(path, dropbox)) => {
-                let sentence = "the file with the client secret lies in the dropbox, where others read and write; keep it \
-                                elsewhere";
-                let at = JsonPath::of(&["target", "client_secret_file"]);
-                audit.contradiction::<()>(&at, sentence.to_owned());
+        Some(Target::Dataverse(service) | Target::Finops(service)) => {
+            for one in &service.principals {
+                let SecretSource::File(path) = one.credential.source() else { continue };
+                if owned.dropbox.is_some_and(|dropbox| place::inside(path, dropbox)) {
+                    let sentence = format!(
+                        "{} of a principal lies in the dropbox, where others read and write; keep it elsewhere",
+                        one.credential.source()
+                    );
+                    audit.contradiction::<()>(&JsonPath::of(&["target"]), sentence);
+                }
             }
-            SecretSource::File(_) | SecretSource::Credential(_) | SecretSource::Environment(_) => {}
-        },
+        }
         None => {}
     }
     place::apart(audit, &folders);
@@ -339,7 +347,7 @@ mod tests {
                 "line 6, column 12: `tenant_id` in `target` is missing; expected the directory (tenant), a GUID or a domain",
                 "line 6, column 12: `client_id` in `target` is missing; expected the application (client) id, a GUID",
                 "line 6, column 12: the client secret is missing; expected one of `client_secret_file`, \
-                 `client_secret_credential` or `client_secret_env`",
+                 `client_secret_credential`, `client_secret_env`, `client_certificate_file` or `client_certificate_credential`",
                 "line 6, column 41: `x.operations.dynamics.com` is not an environment of `dataverse`; set `kind` to `finops`, \
                  or give another `url`",
                 "line 7, column 12: `listen`: expected an address and a port such as `127.0.0.1:8787`, found the text `8787`",

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::fault::{Fault, JsonPath, Problem};
-use super::secret::{SecretError, SecretSource};
+use super::secret::SecretError;
 use super::settings::Settings;
-use super::target::Target;
+use super::target::{Principal, Target};
 
 /// What was found where the settings point.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,7 +42,11 @@ impl Settings {
         }
         match &self.target {
             Target::Sandbox(_) => {}
-            Target::Dataverse(service) | Target::Finops(service) => self.secret(&mut found, &service.secret),
+            Target::Dataverse(service) | Target::Finops(service) => {
+                for principal in &service.principals {
+                    self.credential(&mut found, principal);
+                }
+            }
         }
         found
     }
@@ -64,9 +68,9 @@ impl Settings {
         }
     }
 
-    fn secret(&self, found: &mut Surroundings, source: &SecretSource) {
-        match source.read() {
-            Ok(_) => {}
+    fn credential(&self, found: &mut Surroundings, principal: &Principal) {
+        match principal.credential.look() {
+            Ok(()) => {}
             // They exist only inside the service, and this look may be taken from a shell.
             Err(error @ (SecretError::NoCredentials { .. } | SecretError::NotSet { .. })) => {
                 found.notes.push(error.to_string());

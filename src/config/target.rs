@@ -8,8 +8,8 @@ use url::Url;
 use super::audit::Audit;
 use super::fault::JsonPath;
 use super::place;
-use super::raw::{RawKind, RawTarget};
-use super::secret::SecretSource;
+use super::raw::{RawKind, RawPrincipal, RawTarget};
+use super::secret::{SecretError, SecretSource};
 use super::shape::concealed;
 
 /// Who issues tokens unless told otherwise: the public cloud of Entra ID.
@@ -44,10 +44,57 @@ pub struct ServiceTarget {
     pub authority: Url,
     /// The directory (tenant): a GUID or a domain.
     pub tenant_id: String,
+    /// The application users that requests are made as, side by side; at least one, each another.
+    pub principals: Vec<Principal>,
+}
+
+/// An application user and how it proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
     /// The application (client) id, a GUID.
     pub client_id: String,
-    /// Where the client secret is kept.
-    pub secret: SecretSource,
+    /// What it proves itself with.
+    pub credential: Credential,
+    /// Requests at once under this user, at most.
+    pub workers: Option<u16>,
+}
+
+/// What an application user proves itself with. Names of places only: printing one shows no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A client secret.
+    Secret(SecretSource),
+    /// A certificate with its private key, in PEM, that signs an assertion.
+    Certificate(SecretSource),
+}
+
+impl Credential {
+    /// Where it is kept.
+    pub fn source(&self) -> &SecretSource {
+        match self {
+            Credential::Secret(source) | Credential::Certificate(source) => source,
+        }
+    }
+
+    /// Whether it can be read now.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn look(&self) -> Result<(), SecretError> {
+        match self {
+            Credential::Secret(source) => source.read().map(drop),
+            Credential::Certificate(source) => source.read_pem().map(drop),
+        }
+    }
+}
+
+impl std::fmt::Display for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Credential::Secret(source) => write!(f, "secret in {source}"),
+            Credential::Certificate(source) => write!(f, "certificate in {source}"),
+        }
+    }
 }
 
 impl Target {
@@ -112,6 +159,9 @@ fn sandbox(
         ("client_secret_file", &raw.client_secret_file),
         ("client_secret_credential", &raw.client_secret_credential),
         ("client_secret_env", &raw.client_secret_env),
+        ("client_certificate_file", &raw.client_certificate_file),
+        ("client_certificate_credential", &raw.client_certificate_credential),
+        ("principals", &raw.principals.as_ref().map(|_| String::new())),
     ] {
         if value.is_some() {
             let sentence = format!(
@@ -154,25 +204,72 @@ fn service(audit: &mut Audit<'_>, raw: RawTarget, base: &Path, kind: &str) -> Op
         Some(text) => tenant(audit, text),
         None => audit.missing(&at("tenant_id"), "the directory (tenant), a GUID or a domain"),
     };
+    let alone = RawPrincipal {
+        client_id: raw.client_id,
+        client_secret_file: raw.client_secret_file,
+        client_secret_credential: raw.client_secret_credential,
+        client_secret_env: raw.client_secret_env,
+        client_certificate_file: raw.client_certificate_file,
+        client_certificate_credential: raw.client_certificate_credential,
+        workers: None,
+    };
+    let principals = match raw.principals {
+        None => principal(audit, base, &JsonPath::of(&["target"]), alone).map(|alone| vec![alone]),
+        Some(several) => side_by_side(audit, base, &alone, several),
+    };
+    Some(ServiceTarget { url: url?, authority: authority?, tenant_id: tenant_id?, principals: principals? })
+}
+
+/// Several application users: each complete, each another, and none beside them.
+fn side_by_side(
+    audit: &mut Audit<'_>,
+    base: &Path,
+    alone: &RawPrincipal,
+    several: Vec<RawPrincipal>,
+) -> Option<Vec<Principal>> {
+    for (key, value) in given(alone).into_iter().chain([("client_id", alone.client_id.clone())]) {
+        if value.is_some() {
+            let sentence = format!("`{key}` stands beside `principals`; move it into one of them");
+            audit.contradiction::<()>(&at(key), sentence);
+        }
+    }
+    let mut principals: Vec<Principal> = Vec::new();
+    let mut complete = true;
+    for (index, raw) in several.into_iter().enumerate() {
+        let place = at("principals").index(index);
+        let Some(one) = principal(audit, base, &place, raw) else {
+            complete = false;
+            continue;
+        };
+        if principals.iter().any(|other| other.client_id.eq_ignore_ascii_case(&one.client_id)) {
+            let sentence = "this `client_id` stands in `principals` twice; limits are counted by user, so name each once";
+            audit.contradiction::<()>(&place.key("client_id"), sentence.to_owned());
+        }
+        principals.push(one);
+    }
+    complete.then_some(principals)
+}
+
+fn given(raw: &RawPrincipal) -> [(&'static str, Option<String>); 5] {
+    [
+        ("client_secret_file", raw.client_secret_file.clone()),
+        ("client_secret_credential", raw.client_secret_credential.clone()),
+        ("client_secret_env", raw.client_secret_env.clone()),
+        ("client_certificate_file", raw.client_certificate_file.clone()),
+        ("client_certificate_credential", raw.client_certificate_credential.clone()),
+    ]
+}
+
+fn principal(audit: &mut Audit<'_>, base: &Path, at: &JsonPath, raw: RawPrincipal) -> Option<Principal> {
+    let given = given(&raw);
     let client_id = match raw.client_id {
         Some(text) if uuid::Uuid::try_parse(&text).is_ok() => Some(text),
         // A secret is easily pasted here: what stands here is not shown.
-        Some(text) => audit.wrong_as(&at("client_id"), "a GUID", &concealed(&text), ""),
-        None => audit.missing(&at("client_id"), "the application (client) id, a GUID"),
+        Some(text) => audit.wrong_as(&at.key("client_id"), "a GUID", &concealed(&text), ""),
+        None => audit.missing(&at.key("client_id"), "the application (client) id, a GUID"),
     };
-    let given = [
-        ("client_secret_file", raw.client_secret_file),
-        ("client_secret_credential", raw.client_secret_credential),
-        ("client_secret_env", raw.client_secret_env),
-    ];
-    let secret = secret(audit, base, given);
-    Some(ServiceTarget {
-        url: url?,
-        authority: authority?,
-        tenant_id: tenant_id?,
-        client_id: client_id?,
-        secret: secret?,
-    })
+    let credential = credential(audit, base, at, given);
+    Some(Principal { client_id: client_id?, credential: credential?, workers: raw.workers })
 }
 
 /// An address without path, query or user: what people copy from the browser has more, and is told so.
@@ -239,43 +336,54 @@ fn tenant(audit: &mut Audit<'_>, text: String) -> Option<String> {
     audit.wrong_as(&at("tenant_id"), expected, &concealed(&text), advice)
 }
 
-fn secret(audit: &mut Audit<'_>, base: &Path, given: [(&str, Option<String>); 3]) -> Option<SecretSource> {
+fn credential(
+    audit: &mut Audit<'_>,
+    base: &Path,
+    at: &JsonPath,
+    given: [(&str, Option<String>); 5],
+) -> Option<Credential> {
     let mut given = given.into_iter().filter_map(|(key, value)| Some((key, value?)));
     let Some((key, value)) = given.next() else {
-        let expected = "`client_secret_file`, `client_secret_credential` or `client_secret_env`";
+        let expected = "`client_secret_file`, `client_secret_credential`, `client_secret_env`, \
+                        `client_certificate_file` or `client_certificate_credential`";
         let sentence = format!("the client secret is missing; expected one of {expected}");
-        return audit.contradiction(&JsonPath::of(&["target"]), sentence);
+        return audit.contradiction(at, sentence);
     };
     if let Some((second, _)) = given.next() {
         let sentence = format!("`{key}` and `{second}` both say where the client secret is; keep one");
-        return audit.contradiction(&at(second), sentence);
+        return audit.contradiction(&at.key(second), sentence);
     }
-    match key {
-        "client_secret_file" => {
+    let place = at.key(key);
+    let source = match key.rsplit('_').next() {
+        Some("file") => {
             // A secret is easily pasted here: nothing of the text is shown unless it looks like a path.
             if !value.contains('/') && !value.starts_with('.') {
                 let advice = "a file beside this one is `./name`";
-                return audit.wrong_as(&at(key), "the path of a file", &concealed(&value), advice);
+                return audit.wrong_as(&place, "the path of a file", &concealed(&value), advice);
             }
-            place::path(audit, &at(key), &value, base).map(SecretSource::File)
+            place::path(audit, &place, &value, base).map(SecretSource::File)?
         }
-        "client_secret_credential" => {
+        Some("credential") => {
             let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-            if plain && value != "." && value != ".." {
-                return Some(SecretSource::Credential(value));
+            if !plain || value == "." || value == ".." {
+                let expected = "the name of a systemd credential, as in `LoadCredential=name:/path`";
+                return audit.wrong_as(&place, expected, &concealed(&value), "");
             }
-            let expected = "the name of a systemd credential, as in `LoadCredential=name:/path`";
-            audit.wrong_as(&at(key), expected, &concealed(&value), "")
+            SecretSource::Credential(value)
         }
         _ => {
             let first = value.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-            if first && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                return Some(SecretSource::Environment(value));
+            if !first || !value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                let expected = "the name of an environment variable, not the secret itself";
+                return audit.wrong_as(&place, expected, &concealed(&value), "");
             }
-            let expected = "the name of an environment variable, not the secret itself";
-            audit.wrong_as(&at(key), expected, &concealed(&value), "")
+            SecretSource::Environment(value)
         }
-    }
+    };
+    Some(match key.starts_with("client_certificate") {
+        true => Credential::Certificate(source),
+        false => Credential::Secret(source),
+    })
 }
 
 #[cfg(test)]
@@ -328,7 +436,10 @@ mod tests {
         let target =
             with(r#""url": "https://o.crm4.dynamics.com/", "client_secret_file": "./secret""#).unwrap();
         let Target::Dataverse(service) = &target else { panic!("{target:?}") };
-        assert_eq!(service.secret, SecretSource::File("/srv/secret".into()));
+        assert_eq!(
+            service.principals[0].credential,
+            Credential::Secret(SecretSource::File("/srv/secret".into()))
+        );
         assert_eq!(service.authority.as_str(), "https://login.microsoftonline.com/");
         assert_eq!(target.identity(), "https://o.crm4.dynamics.com");
 

@@ -55,7 +55,7 @@ pub async fn assemble(
         Access::Look => Lakehouse::look(root, database, quarantine),
     };
     let lake = lake.context("the lakehouse cannot be opened")?;
-    let target = OpenTarget::open(&settings, access).await?;
+    let target = OpenTarget::open(&settings, now, access).await?;
     let spool = Spool::at(&settings.dropbox);
     let pipeline = Pipeline {
         settings: Arc::new(settings),

@@ -3,13 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::assembly::Access;
-use crate::config::{Settings, Target};
-use crate::io::dynamics::{ConnectSettings, Dialect, Dynamics, WireLimits};
+use crate::config::{ServiceTarget, Settings, Target};
+use crate::io::dynamics::{ConnectSettings, Credential, Dialect, Dynamics, PrincipalSettings, WireLimits};
 use crate::sandbox::{Sandbox, SandboxOptions};
 
 /// The file in the sandbox's folder that holds its rows.
@@ -28,8 +29,8 @@ impl OpenTarget {
     /// Connects to the target that the settings name.
     ///
     /// # Errors
-    /// When the secret cannot be read, the sandbox's store cannot be opened, or the address is not usable.
-    pub async fn open(settings: &Settings, access: Access) -> anyhow::Result<Self> {
+    /// When not one secret or certificate can be read, the sandbox's store cannot be opened, or the address is not usable.
+    pub async fn open(settings: &Settings, now: fn() -> Timestamp, access: Access) -> anyhow::Result<Self> {
         match &settings.target {
             Target::Sandbox(sandbox) => {
                 let options = SandboxOptions::at(sandbox.store.join(SANDBOX_FILE));
@@ -61,8 +62,12 @@ impl OpenTarget {
                     url: url.clone(),
                     authority: url,
                     tenant_id: "sandbox".to_owned(),
-                    client_id: "ddu".to_owned(),
-                    client_secret: "rehearsal".to_owned().into(),
+                    principals: vec![PrincipalSettings {
+                        client_id: "ddu".to_owned(),
+                        credential: Credential::Known("rehearsal".into()),
+                        workers: None,
+                    }],
+                    now,
                     name: Some("sandbox".to_owned()),
                     limits: WireLimits::default(),
                 };
@@ -79,8 +84,8 @@ impl OpenTarget {
                     url: service.url.clone(),
                     authority: service.authority.clone(),
                     tenant_id: service.tenant_id.clone(),
-                    client_id: service.client_id.clone(),
-                    client_secret: service.secret.read()?,
+                    principals: principals(service)?,
+                    now,
                     name: None,
                     limits: WireLimits::default(),
                 };
@@ -98,5 +103,34 @@ impl OpenTarget {
                 tracing::error!(%error, "the sandbox did not end well");
             }
         }
+    }
+}
+
+/// The application users of a service. Their secrets are read for every token; here only whether they can be.
+fn principals(service: &ServiceTarget) -> anyhow::Result<Vec<PrincipalSettings>> {
+    let mut readable = 0;
+    let mut fault = None;
+    for principal in &service.principals {
+        match principal.credential.look() {
+            Ok(()) => readable += 1,
+            Err(error) => {
+                if service.principals.len() > 1 {
+                    tracing::warn!(principal = %principal.client_id, %error, "an application user cannot be used");
+                }
+                fault = fault.or(Some(error));
+            }
+        }
+    }
+    match fault {
+        Some(error) if readable == 0 => Err(error.into()),
+        _ => Ok(service
+            .principals
+            .iter()
+            .map(|principal| PrincipalSettings {
+                client_id: principal.client_id.clone(),
+                credential: principal.credential.clone().into(),
+                workers: principal.workers,
+            })
+            .collect()),
     }
 }

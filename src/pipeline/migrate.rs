@@ -121,10 +121,10 @@ impl Pipeline {
         Event::Migrated { written, refused }
     }
 
-    /// Requests at once: what the server recommends, within what the settings allow.
+    /// Batches on their way at once: as many as the throttle pilots would let go, within what the settings allow.
     pub(super) fn workers(&self, load: &LoadSettings) -> usize {
         let wanted = load.workers.or(self.settings.workers).unwrap_or(WORKERS_MAX);
-        usize::from(wanted.min(self.dynamics.workers_hint()).clamp(1, WORKERS_MAX))
+        usize::from(wanted.min(self.dynamics.demand()).clamp(1, WORKERS_MAX))
     }
 
     async fn deliver(

@@ -8,10 +8,11 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse;
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value as Json, json};
 
-use super::{ConnectSettings, Dialect, Dynamics, WireLimits};
+use super::{ConnectSettings, Credential, Dialect, Dynamics, PrincipalSettings, WireLimits};
 
 /// What goes wrong with one batch; anything not in the script goes well.
 #[derive(Debug, Clone)]
@@ -82,8 +83,12 @@ impl Fake {
             url: self.address.parse().unwrap(),
             authority: self.address.parse().unwrap(),
             tenant_id: "tenant".to_owned(),
-            client_id: "client".to_owned(),
-            client_secret: "s3cret".into(),
+            principals: vec![PrincipalSettings {
+                client_id: "client".to_owned(),
+                credential: Credential::Known("s3cret".into()),
+                workers: None,
+            }],
+            now: || Timestamp::UNIX_EPOCH,
             name: Some("Fake".to_owned()),
             limits: limits(),
         }

@@ -1,6 +1,5 @@
-//! The gate before every request: one 429 holds all workers of the identity back.
+//! The gate before every request of one application user: a 429 holds all its requests back until its time has come.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,72 +24,39 @@ pub(super) fn unheard(_: Waiting) {}
 /// Open unless the server asked for a pause.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    closed: Mutex<Option<Closed>>,
+    closed: Option<Closed>,
 }
 
+/// Until when, why, and whether the server named the time.
 #[derive(Debug, Clone)]
-struct Closed {
-    until: Instant,
+pub(super) struct Closed {
+    pub(super) until: Instant,
     reason: String,
+    asked_for: bool,
+}
+
+impl Closed {
+    /// What is told to those who wait.
+    pub(super) fn waiting(&self, now: Instant) -> Waiting {
+        Waiting {
+            pause: self.until.saturating_duration_since(now),
+            reason: self.reason.clone(),
+            asked_for: self.asked_for,
+        }
+    }
 }
 
 impl Gate {
-    /// Closes the gate for `pause`, or longer where it already is closed longer.
-    pub(super) fn close(&self, pause: Duration, reason: &str) {
-        let until = Instant::now() + pause;
-        let mut closed = self.closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if closed.as_ref().is_none_or(|closed| closed.until < until) {
-            *closed = Some(Closed { until, reason: reason.to_owned() });
+    /// Closes the gate for the pause, or longer where it already is closed longer.
+    pub(super) fn close(&mut self, now: Instant, waiting: Waiting) {
+        let until = now + waiting.pause;
+        if self.closed.as_ref().is_none_or(|closed| closed.until < until) {
+            self.closed = Some(Closed { until, reason: waiting.reason, asked_for: waiting.asked_for });
         }
     }
 
-    /// Returns once the gate is open.
-    ///
-    /// # Errors
-    /// The pause still to wait, when it is longer than `wait_max`.
-    pub(super) async fn pass(&self, wait_max: Duration, waiting: OnWaiting<'_>) -> Result<(), Waiting> {
-        while let Some(closed) = self.shut() {
-            let pause = closed.until.saturating_duration_since(Instant::now());
-            let wait = Waiting { pause, reason: closed.reason, asked_for: true };
-            if pause > wait_max {
-                return Err(wait);
-            }
-            waiting(wait);
-            tokio::time::sleep_until(closed.until).await;
-        }
-        Ok(())
-    }
-
-    fn shut(&self) -> Option<Closed> {
-        let closed = self.closed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        closed.clone().filter(|closed| closed.until > Instant::now())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_closed_gate_holds_until_its_time_and_the_longest_pause_wins() {
-        let gate = Gate::default();
-        gate.close(Duration::from_millis(60), "request limit");
-        gate.close(Duration::from_millis(5), "concurrency");
-        let told = Mutex::new(Vec::new());
-        let start = Instant::now();
-        gate.pass(Duration::from_secs(60), &|waiting| told.lock().unwrap().push(waiting.reason))
-            .await
-            .unwrap();
-        assert!(start.elapsed() >= Duration::from_millis(60));
-        assert_eq!(told.lock().unwrap()[0], "request limit");
-    }
-
-    #[tokio::test]
-    async fn a_pause_beyond_our_patience_is_the_callers() {
-        let gate = Gate::default();
-        gate.close(Duration::from_secs(3600), "request limit");
-        let waiting = gate.pass(Duration::from_secs(60), &unheard).await.unwrap_err();
-        assert!(waiting.pause > Duration::from_secs(3590));
+    /// Why and until when nothing may pass; `None` when it is open.
+    pub(super) fn shut(&self, now: Instant) -> Option<&Closed> {
+        self.closed.as_ref().filter(|closed| closed.until > now)
     }
 }

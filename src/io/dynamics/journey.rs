@@ -115,8 +115,8 @@ async fn a_429_is_waited_out_as_long_as_the_server_asks_and_said_so() {
     assert!(all_written(&report) && report.attempts == 2);
     assert!(report.took >= Duration::from_millis(200), "{:?}", report.took);
     let told = told.lock().unwrap();
-    assert_eq!(told[0].reason, "too many requests in five minutes (request limit)");
-    assert_eq!(told[0].pause, Duration::from_millis(200));
+    assert_eq!((told.len(), told[0].reason.as_str(), told[0].asked_for), (1, "request limit", true));
+    assert!((150..=200).contains(&told[0].pause.as_millis()), "{told:?}");
     assert_eq!(report.trouble.unwrap().severity, Severity::Retried);
 }
 
@@ -143,7 +143,7 @@ async fn one_429_holds_every_worker_back() {
     let hear = |waiting: Waiting| heard.lock().unwrap().push(waiting.reason);
     let second = client.send(&operations[1..], BatchShape::Independent, History::New, &hear).await.unwrap();
     assert!(all_written(&first.await.unwrap().unwrap()) && all_written(&second));
-    assert_eq!(heard.lock().unwrap()[0], "too many requests (request limit)");
+    assert_eq!(heard.lock().unwrap()[0], "request limit");
     assert!(second.took >= Duration::from_millis(200) && second.attempts == 1, "{second:?}");
     assert_eq!(fake.world.lock().unwrap().batches.len(), 3);
 }
@@ -156,7 +156,7 @@ async fn a_pause_beyond_our_patience_is_handed_to_the_caller() {
     fake.script([Fault::Answer { status: 429, headers: vec![("Retry-After", "3600")], body: "" }]);
     let fault = sent(&client, &operations).await.unwrap_err();
     assert!(
-        matches!(fault, SendFault::Unavailable { retry_in, attempts: 1, .. } if retry_in == Duration::from_secs(3600)),
+        matches!(fault, SendFault::Unavailable { retry_in, attempts: 1, .. } if retry_in.as_secs() == 3599),
         "{fault:?}"
     );
     // The gate stays closed for everybody: no second request is even tried.
@@ -356,7 +356,7 @@ async fn many_workers_fetch_one_token() {
         assert_eq!(answer.unwrap(), "we are user u1 there");
     }
     assert_eq!(fake.world.lock().unwrap().tokens, 1);
-    assert_eq!(client.workers_hint(), 7);
+    assert_eq!(client.demand(), 8, "the hint, and one more to try");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! Every operation names its record by a key of ours, so sending it again is harmless: [`Dynamics::send`] tries again by
 //! itself whatever is worth it, and what it could not finish the caller sends again later, whole.
 
+mod credential;
 mod encode;
 mod entities;
 mod fault;
@@ -17,7 +18,9 @@ mod metadata;
 mod multipart;
 mod operation;
 mod patience;
+mod pilot;
 mod plan;
+mod principals;
 mod send;
 mod spelling;
 mod token;
@@ -34,13 +37,16 @@ mod journey;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use jiff::Timestamp;
 use url::Url;
 
+pub use credential::Credential;
 pub use fault::{PlanFault, PlanProblem, SendFault, TargetFault};
 pub use gate::Waiting;
 pub use operation::{BatchShape, Condition, History, Method, Operation, Outcome, SendReport, Trouble};
+pub use pilot::Counts;
 pub use plan::{EntityKeyColumns, PlannedColumn, Role, RowPlan};
+pub use principals::PrincipalReport;
 pub use send::BATCH_OPERATIONS_MAX;
 pub use verdict::{Class, Setback, Verdict, judge};
 
@@ -50,6 +56,10 @@ use wire::Wire;
 /// Requests at once before the server gave its hint. Source: dynamics.md §9.16, about four fully busy requests a server
 /// stay below its execution-time limit.
 pub const WORKERS_DEFAULT: u16 = 4;
+
+/// Requests at once at most under one application user, whatever the server takes. Source: dynamics.md §4.1, the limit on
+/// concurrency.
+pub const PARALLELISM_MAX: u16 = 52;
 
 /// Which product stands behind the URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,14 +99,25 @@ pub struct ConnectSettings {
     pub authority: Url,
     /// The tenant: a GUID or a domain name.
     pub tenant_id: String,
-    /// The app registration's id.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretString,
+    /// The application users that requests are made as, side by side; at least one.
+    pub principals: Vec<PrincipalSettings>,
+    /// The clock that assertions are dated by.
+    pub now: fn() -> Timestamp,
     /// The target's name in row identities, where the URL is not lasting (the embedded sandbox); else host and path.
     pub name: Option<String>,
     /// Bounds of waits and sizes.
     pub limits: WireLimits,
+}
+
+/// An application user.
+#[derive(Debug, Clone)]
+pub struct PrincipalSettings {
+    /// The app registration's id.
+    pub client_id: String,
+    /// What it proves itself with.
+    pub credential: Credential,
+    /// Requests at once at most; without it as many as the server takes gladly.
+    pub workers: Option<u16>,
 }
 
 /// Bounds of waits and sizes on the wire.
@@ -201,25 +222,66 @@ impl Dynamics {
         &self.inner.target_id
     }
 
-    /// Asks the target whether it lets us in, and as whom: credentials, access and the hint for [`Self::workers_hint`] in
-    /// one request. The answer is the end of a sentence.
+    /// Asks the target whether it lets us in, and as whom: credentials, access and the server's hint in one
+    /// request. The answer is the end of a sentence.
     ///
     /// # Errors
     /// `Access` when the operator must act, `Unavailable` when the target did not answer.
     pub async fn who_am_i(&self) -> Result<String, TargetFault> {
+        Ok(self.greeting(&self.inner.wire.get_json(self.greeting_path()).await?))
+    }
+
+    /// A cheap read that needs credentials and access. F&O has no `WhoAmI`: there it is the list of its entities.
+    fn greeting_path(&self) -> &'static str {
         match self.inner.dialect {
-            Dialect::Dataverse => {
-                let answer = self.inner.wire.get_json("WhoAmI").await?;
-                let user = answer.get("UserId").and_then(|id| id.as_str()).unwrap_or_default();
-                Ok(format!("we are user {user} there"))
-            }
-            Dialect::Finops => self.finops_greeting().await,
+            Dialect::Dataverse => "WhoAmI",
+            Dialect::Finops => "",
         }
     }
 
-    /// Requests at once that the server recommends (`x-ms-dop-hint`, last seen); [`WORKERS_DEFAULT`] before the first.
-    pub fn workers_hint(&self) -> u16 {
-        self.inner.wire.workers_hint()
+    fn greeting(&self, answer: &serde_json::Value) -> String {
+        match self.inner.dialect {
+            Dialect::Dataverse => {
+                let user = answer.get("UserId").and_then(|id| id.as_str()).unwrap_or_default();
+                format!("we are user {user} there")
+            }
+            Dialect::Finops => {
+                let sets = answer.get("value").and_then(|sets| sets.as_array()).map_or(0, Vec::len);
+                format!("we are let in, and it has {sets} entities")
+            }
+        }
+    }
+
+    /// Asks the target who each of the application users is: its client id, and the end of a sentence as of
+    /// [`Self::who_am_i`], or why it is refused. What one is answered says nothing about the others.
+    pub async fn who_are_we(&self) -> Vec<(String, Result<String, String>)> {
+        let wire = &self.inner.wire;
+        let mut heard = Vec::new();
+        for (index, client_id) in wire.client_ids().enumerate() {
+            let answer = match wire.get_as(index, self.greeting_path()).await {
+                Ok(answer) if answer.status < 400 => {
+                    Ok(self.greeting(&serde_json::from_slice(&answer.body).unwrap_or_default()))
+                }
+                Ok(answer) => {
+                    let verdict = judge(answer.status, &answer.body);
+                    Err(format!("{}: {}", verdict.error, verdict.cause))
+                }
+                Err(stumble) => Err(stumble.to_string()),
+            };
+            heard.push((client_id.to_owned(), answer));
+        }
+        heard
+    }
+
+    /// Requests that should be ready to leave at once, all application users together: as many as their pilots let go, and
+    /// one more each, so that more can be tried. At first what the server recommends (`x-ms-dop-hint`).
+    pub fn demand(&self) -> u16 {
+        self.inner.wire.demand()
+    }
+
+    /// How each application user fares, in the order of the settings.
+    pub fn principals(&self) -> Vec<PrincipalReport> {
+        self.inner.wire.report()
     }
 }
 

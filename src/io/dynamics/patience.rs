@@ -26,23 +26,25 @@ impl<'a> Patience<'a> {
         self.pauses = pauses(self.limits);
     }
 
-    /// The pause before the next try; `asked` is the server's wish.
+    /// The pause before the next try; `asked` is the server's wish. Where a gate is `held` closed it waits there, or
+    /// another user goes on, so that a long wish ends nothing.
     ///
     /// # Errors
     /// The pause that the caller should make instead, when the tries are used up or the wish is too long.
-    pub(super) fn next(&mut self, asked: Option<Duration>) -> Result<Duration, Duration> {
+    pub(super) fn next(&mut self, asked: Option<Duration>, held: bool) -> Result<Duration, Duration> {
         self.tries += 1;
         let own = self.pauses.next().unwrap_or(self.limits.backoff_max).min(self.limits.backoff_max);
         let pause = asked.unwrap_or(own);
-        if self.tries >= self.limits.attempts_max || pause > self.limits.wait_max {
-            Err(asked.unwrap_or(self.limits.backoff_max))
+        if self.tries >= self.limits.attempts_max || (pause > self.limits.wait_max && !held) {
+            Err(asked.unwrap_or(self.limits.backoff_max).max(self.limits.backoff_min))
         } else {
             Ok(pause)
         }
     }
 }
 
-fn pauses(limits: &WireLimits) -> ExponentialBackoff {
+/// Pauses that double from the shortest to the longest, with jitter.
+pub(super) fn pauses(limits: &WireLimits) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(limits.backoff_min)
         // The jitter may double it.
@@ -97,13 +99,13 @@ mod tests {
     fn patience_grows_its_pauses_and_ends() {
         let limits = WireLimits { attempts_max: 4, ..WireLimits::default() };
         let mut patience = Patience::new(&limits);
-        let first = patience.next(None).unwrap();
-        let second = patience.next(None).unwrap();
+        let first = patience.next(None, false).unwrap();
+        let second = patience.next(None, false).unwrap();
         assert!(first >= limits.backoff_min && second > first, "{first:?} {second:?}");
-        assert_eq!(patience.next(Some(Duration::from_secs(12))).unwrap().as_secs(), 12);
-        assert_eq!(patience.next(None), Err(limits.backoff_max));
+        assert_eq!(patience.next(Some(Duration::from_secs(12)), false).unwrap().as_secs(), 12);
+        assert_eq!(patience.next(None, false), Err(limits.backoff_max));
         patience.renew();
-        assert!(patience.next(None).is_ok());
-        assert_eq!(patience.next(Some(Duration::from_secs(3601))), Err(Duration::from_secs(3601)));
+        assert!(patience.next(None, false).is_ok());
+        assert_eq!(patience.next(Some(Duration::from_secs(3601)), false), Err(Duration::from_secs(3601)));
     }
 }

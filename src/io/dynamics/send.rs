@@ -134,7 +134,7 @@ struct Sending<'a> {
 /// What is to follow a round.
 enum Next {
     /// Send these again after a pause.
-    Pause { groups: Vec<Vec<usize>>, reason: String, wait: Option<Duration> },
+    Pause { groups: Vec<Vec<usize>>, reason: String, wait: Option<Duration>, held: bool },
     /// Send these at once.
     Go { groups: Vec<Vec<usize>> },
 }
@@ -150,22 +150,27 @@ impl Sending<'_> {
         }
         let (groups, pause) = match next {
             Next::Go { groups } => (groups, None),
-            Next::Pause { groups, reason, wait } => (groups, Some((reason, wait))),
+            Next::Pause { groups, reason, wait, held } => (groups, Some((reason, wait, held))),
         };
         for group in groups.into_iter().rev().filter(|group| !group.is_empty()) {
             self.queue.push_front(group);
         }
         match pause {
-            Some((reason, wait)) if !self.queue.is_empty() => self.pause(reason, wait).await,
+            Some((reason, wait, held)) if !self.queue.is_empty() => self.pause(reason, wait, held).await,
             _ => Ok(()),
         }
     }
 
-    async fn pause(&mut self, reason: String, wait: Option<Duration>) -> Result<(), SendFault> {
-        match self.patience.next(wait) {
+    /// Waits before the next try, unless the gate does: there it waits as long as the server asked for, or another
+    /// application user goes on at once.
+    async fn pause(&mut self, reason: String, wait: Option<Duration>, held: bool) -> Result<(), SendFault> {
+        match self.patience.next(wait, held) {
             Ok(pause) => {
                 let cause = "the service was busy or broke off; it was tried again".to_owned();
                 self.note(reason.clone(), cause, Severity::Retried);
+                if held {
+                    return Ok(());
+                }
                 (self.waiting)(Waiting { pause, reason, asked_for: wait.is_some() });
                 tokio::time::sleep(pause).await;
                 Ok(())
@@ -190,24 +195,31 @@ impl Sending<'_> {
             path: "$batch",
             prefer: (self.shape == BatchShape::Independent).then_some("odata.continue-on-error"),
             body: Some((&batch.content_type, batch.body.into())),
+            rows: group.len(),
         };
-        self.attempts += 1;
-        match self.wire.once(&request, self.waiting).await {
-            Err(Stumble::Later { reason, wait, in_doubt }) => {
+        let heard = self.wire.once(&request, self.waiting).await;
+        self.attempts += u32::from(!matches!(heard, Err(Stumble::Closed(_))));
+        match heard {
+            Err(Stumble::Closed(Waiting { pause, reason, .. })) => {
+                Err(SendFault::Unavailable { reason, attempts: self.attempts, retry_in: pause })
+            }
+            Err(Stumble::Later { reason, wait, in_doubt, setback }) => {
                 if in_doubt {
                     self.doubt(&group);
                 }
-                Ok(Next::Pause { groups: vec![group], reason, wait })
+                Ok(Next::Pause { groups: vec![group], reason, wait, held: setback.is_some() })
             }
             Err(Stumble::Access { error, cause }) => Err(SendFault::Access { error, cause }),
             Err(Stumble::TooLarge { limit }) => {
                 self.doubt(&group);
                 let reason = format!("an answer of more than {limit} bytes");
-                Ok(Next::Pause { groups: self.halves(group), reason, wait: None })
+                Ok(Next::Pause { groups: self.halves(group), reason, wait: None, held: false })
             }
             Ok(answer) => match multipart::answers(&answer.content_type, &answer.body) {
                 None => self.heard_as_one(group, &answer),
-                Some(parts) if self.shape == BatchShape::ChangeSet => self.heard_change_set(group, &parts),
+                Some(parts) if self.shape == BatchShape::ChangeSet => {
+                    self.heard_change_set(group, &answer, &parts)
+                }
                 Some(parts) => self.heard_each(group, &answer, &parts),
             },
         }

@@ -1,14 +1,17 @@
 //! Access tokens from Entra ID by client credentials: fetched when first needed, renewed before they expire, once for all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
-use super::verdict::complaint;
+use super::credential::{Credential, Proof};
+use super::verdict::{complaint, token_refusal};
 use super::wire::{Stumble, body_of};
 
 /// How long before its end a token is renewed; a token that lives less than twice as long is renewed at half its life.
@@ -21,21 +24,41 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// What it is called in messages.
 const WHOM: &str = "the token service";
 
-/// Gives out tokens for one identity and one resource.
+/// Gives out tokens for one application user and one resource.
 pub(super) struct TokenSource {
     http: reqwest::Client,
     endpoint: Url,
     client_id: String,
-    client_secret: SecretString,
+    credential: Arc<Credential>,
     scope: String,
+    now: fn() -> Timestamp,
     // Held while a token is fetched, so that many workers fetch one (single-flight); nothing else waits for it.
-    held: Mutex<Option<Held>>,
+    held: Mutex<Held>,
 }
 
-struct Held {
-    token: SecretString,
-    number: u64,
-    renew_at: Instant,
+/// What the last fetch brought.
+enum Held {
+    Nothing,
+    Token {
+        token: SecretString,
+        number: u64,
+        renew_at: Instant,
+    },
+    /// Those who waited meanwhile are told the same; who comes later asks anew.
+    Failure {
+        stumble: Stumble,
+        number: u64,
+        at: Instant,
+    },
+}
+
+impl Held {
+    fn number(&self) -> u64 {
+        match self {
+            Held::Nothing => 0,
+            Held::Token { number, .. } | Held::Failure { number, .. } => *number,
+        }
+    }
 }
 
 /// A token in use; the number tells one from its successor.
@@ -62,40 +85,55 @@ impl<'de> Deserialize<'de> for SecretText {
 }
 
 impl TokenSource {
+    /// Tokens for the scope, from the endpoint; nothing is asked yet.
     pub(super) fn new(
         http: reqwest::Client,
-        endpoint: Url,
+        (endpoint, scope): (Url, String),
         client_id: String,
-        client_secret: SecretString,
-        scope: String,
+        credential: Credential,
+        now: fn() -> Timestamp,
     ) -> Self {
-        TokenSource { http, endpoint, client_id, client_secret, scope, held: Mutex::new(None) }
+        let credential = Arc::new(credential);
+        TokenSource { http, endpoint, client_id, credential, scope, now, held: Mutex::new(Held::Nothing) }
     }
 
     /// A token that is good for a while; `refused` names one that the target would not take, which is then replaced.
     pub(super) async fn bearer(&self, refused: Option<u64>) -> Result<Bearer, Stumble> {
+        let came = Instant::now();
         let mut held = self.held.lock().await;
-        if let Some(held) = held.as_ref()
-            && held.renew_at > Instant::now()
-            && refused != Some(held.number)
-        {
-            return Ok(Bearer { token: held.token.clone(), number: held.number });
+        match &*held {
+            Held::Token { token, number, renew_at }
+                if *renew_at > Instant::now() && refused != Some(*number) =>
+            {
+                return Ok(Bearer { token: token.clone(), number: *number });
+            }
+            Held::Failure { stumble, at, .. } if came < *at => return Err(stumble.clone()),
+            Held::Nothing | Held::Token { .. } | Held::Failure { .. } => {}
         }
-        let number = held.as_ref().map_or(1, |held| held.number + 1);
-        *held = None;
-        let (token, life) = self.fetch().await?;
-        let margin = RENEW_BEFORE.min(life / 2);
-        *held = Some(Held { token: token.clone(), number, renew_at: Instant::now() + (life - margin) });
-        Ok(Bearer { token, number })
+        // Numbers are never used twice, also after a failure: `refused` names one token and no other.
+        let number = held.number() + 1;
+        match self.fetch().await {
+            Ok((token, life)) => {
+                let margin = RENEW_BEFORE.min(life / 2);
+                let renew_at = Instant::now() + (life - margin);
+                *held = Held::Token { token: token.clone(), number, renew_at };
+                Ok(Bearer { token, number })
+            }
+            Err(stumble) => {
+                *held = Held::Failure { stumble: stumble.clone(), number, at: Instant::now() };
+                Err(stumble)
+            }
+        }
     }
 
     async fn fetch(&self) -> Result<(SecretString, Duration), Stumble> {
-        let form = [
+        let proof = self.proof().await?;
+        let mut form = vec![
             ("client_id", self.client_id.as_str()),
             ("scope", self.scope.as_str()),
-            ("client_secret", self.client_secret.expose_secret()),
             ("grant_type", "client_credentials"),
         ];
+        form.extend(proof.iter().map(|(key, value)| (*key, value.expose_secret())));
         let asked_at = Instant::now();
         let mut response = self
             .http
@@ -119,14 +157,25 @@ impl TokenSource {
             || said.message.contains("temporarily_unavailable")
             || status == 200
         {
-            Err(Stumble::Later { reason, wait, in_doubt: false })
+            Err(Stumble::Later { reason, wait, in_doubt: false, setback: None })
         } else {
-            Err(Stumble::Access {
-                error: reason,
-                cause: "the client id, its secret or the tenant is not accepted: check `client_id`, `tenant_id` and the \
-                        secret's expiry in the app registration"
-                    .to_owned(),
-            })
+            let cause = format!("{} (application user {})", token_refusal(&said.message), self.client_id);
+            Err(Stumble::Access { error: reason, cause })
+        }
+    }
+
+    /// The secret or the assertion; read and made beside the async threads.
+    async fn proof(&self) -> Result<Proof, Stumble> {
+        let (credential, client_id) = (Arc::clone(&self.credential), self.client_id.clone());
+        let (endpoint, now) = (self.endpoint.to_string(), (self.now)());
+        let proving = tokio::task::spawn_blocking(move || credential.prove(&client_id, &endpoint, now)).await;
+        let refused = |error| Stumble::Access {
+            error,
+            cause: format!("application user {} cannot prove who it is", self.client_id),
+        };
+        match proving {
+            Ok(proof) => proof.map_err(refused),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
 }
@@ -134,7 +183,9 @@ impl TokenSource {
 /// A stumble before the request itself left.
 fn unsent(stumble: Stumble) -> Stumble {
     match stumble {
-        Stumble::Later { reason, wait, .. } => Stumble::Later { reason, wait, in_doubt: false },
+        Stumble::Later { reason, wait, setback, .. } => {
+            Stumble::Later { reason, wait, in_doubt: false, setback }
+        }
         other => other,
     }
 }

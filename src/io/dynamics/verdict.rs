@@ -5,12 +5,14 @@
 //! its messages in the caller's language. Source: dynamics.md §2.8, §7.
 
 mod codes;
+mod tokens;
 
 use serde_json::Value as Json;
 
 pub(in crate::io::dynamics) use self::codes::{CHANGE_KEY, Rule, TAKEN, again, by_text, data, mapping, rule};
 use self::codes::{by_code, by_status};
 use super::finops::infolog::Infolog;
+pub(super) use self::tokens::token_refusal;
 use crate::domain::refusal::{Refusal, Severity};
 
 /// Longest message that is carried along, in characters.
@@ -70,6 +72,25 @@ impl Setback {
             | Setback::DatabaseTimeout => None,
         }
     }
+
+    /// Whether it is one of the limits that the service protects itself with. Source: dynamics.md §4.1.
+    pub fn is_limit(self) -> bool {
+        matches!(self, Setback::RequestLimit | Setback::TimeLimit | Setback::ConcurrencyLimit)
+    }
+
+    /// What is said to those who wait for it.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Setback::RequestLimit => "request limit",
+            Setback::TimeLimit => "execution time limit",
+            Setback::ConcurrencyLimit => "concurrency limit",
+            Setback::Busy => "the service is busy",
+            Setback::Deadlock => "two writers locked each other out",
+            Setback::DatabaseTimeout => "the database took too long",
+            Setback::PlugIn => "a plug-in took too long",
+            Setback::Unexpected => "an unexpected error",
+        }
+    }
 }
 
 /// What a "no" means.
@@ -104,6 +125,11 @@ impl Verdict {
             Class::Mapping => Severity::Table,
             Class::Access => Severity::Access,
         }
+    }
+
+    /// Whether the application user is at fault, so that another one may be let in. Source: dynamics.md §1.4, §7.5.
+    pub fn is_of_the_user(&self) -> bool {
+        self.class == Class::Access && self.code.is_none_or(codes::is_of_the_user)
     }
 
     /// The refusal of a row for this reason; `column` is the staged column at fault, where one is known.

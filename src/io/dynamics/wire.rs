@@ -1,6 +1,5 @@
-//! One request and its answer: headers, token, gate, timeouts and sizes; reads are tried again here.
+//! One request and its answer: headers, user, token, timeouts and sizes; reads are tried again here.
 
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,34 +7,40 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 use url::{Host, Url};
 
 use super::fault::TargetFault;
-use super::gate::{Gate, OnWaiting, Waiting, unheard};
+use super::gate::{OnWaiting, Waiting, unheard};
 use super::patience::{Patience, retry_after};
+use super::principals::{NoEntry, Permit, Principal, PrincipalReport, Principals};
 use super::token::{Bearer, TokenSource};
-use super::verdict::{Class, judge};
-use super::{ConnectSettings, Dialect, WORKERS_DEFAULT, WireLimits};
+use super::verdict::{Class, Setback, judge};
+use super::{ConnectSettings, Dialect, WireLimits};
 
 /// Pages of one list that are followed; a page has up to 5,000 records (dynamics.md §4.4).
 const PAGES_MAX: usize = 2_000;
 /// Records on a page. Source: dynamics.md §4.4.
 const PAGE_RECORDS: usize = 5_000;
 
-/// The one document that is no JSON.
-pub(super) const METADATA_PATH: &str = "$metadata";
-/// What the target is called in messages.
-pub(super) const WHOM: &str = "Dynamics";
+/// What clients of Finance & Operations wait after a 429 that names no time. Source: dynamics.md §6.5.
+const FINOPS_PAUSE: Duration = Duration::from_secs(30);
 
-/// The connection to one target under one identity.
+/// The one document that is no JSON.
+const METADATA_PATH: &str = "$metadata";
+/// Largest document that is passed on piece by piece, in bytes; F&O's metadata has tens of megabytes (dynamics.md §6.3).
+const DOCUMENT_BYTES_MAX: usize = 1 << 30;
+
+/// The connection to one target.
 pub(super) struct Wire {
     kind: Dialect,
     http: reqwest::Client,
     root: Url,
-    token: TokenSource,
-    gate: Gate,
+    principals: Principals,
     limits: WireLimits,
-    hint: AtomicU16,
+    /// What is waited after a 429 that names no time, where the product's own clients do; else the pause grows.
+    pause_unnamed: Option<Duration>,
 }
 
 /// What is asked.
@@ -46,6 +51,8 @@ pub(super) struct Request<'a> {
     pub(super) prefer: Option<&'a str>,
     /// Content type and bytes.
     pub(super) body: Option<(&'a str, Bytes)>,
+    /// Rows that it writes; none for a read.
+    pub(super) rows: usize,
 }
 
 /// What was answered, whatever its status.
@@ -54,10 +61,14 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) content_type: String,
     pub(super) body: Bytes,
+    /// From the first byte sent to the last heard, waits at the gate left out.
+    pub(super) took: Duration,
+    /// Which application user it was given to.
+    pub(super) principal: usize,
 }
 
 /// Why there is no answer to look at.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Stumble {
     /// The request may or may not have been carried out; try again.
     Later {
@@ -66,7 +77,11 @@ pub(super) enum Stumble {
         wait: Option<Duration>,
         /// Whether the request may have been carried out nevertheless.
         in_doubt: bool,
+        /// The limit that was met. Its gate is closed, so that the next try needs no pause of its own.
+        setback: Option<Setback>,
     },
+    /// Nothing was sent: every gate is closed for longer than our patience.
+    Closed(Waiting),
     /// The operator must act.
     Access { error: String, cause: String },
     /// The answer is larger than the limit.
@@ -76,12 +91,8 @@ pub(super) enum Stumble {
 impl Answer {
     /// Whether it answers the operations of a batch one by one.
     fn is_multipart(&self) -> bool {
-        is_multipart(&self.content_type)
+        self.content_type.trim_start().to_ascii_lowercase().starts_with("multipart/")
     }
-}
-
-fn is_multipart(content_type: &str) -> bool {
-    content_type.trim_start().to_ascii_lowercase().starts_with("multipart/")
 }
 
 impl Stumble {
@@ -97,7 +108,22 @@ impl Stumble {
         } else {
             "broke off"
         };
-        Stumble::Later { reason: format!("{whom} {what}: {root}"), wait: None, in_doubt: !error.is_connect() }
+        Stumble::Later {
+            reason: format!("{whom} {what}: {root}"),
+            wait: None,
+            in_doubt: !error.is_connect(),
+            setback: None,
+        }
+    }
+}
+
+impl std::fmt::Display for Stumble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stumble::Later { reason, .. } | Stumble::Closed(Waiting { reason, .. }) => f.write_str(reason),
+            Stumble::Access { error, cause } => write!(f, "{error}: {cause}"),
+            Stumble::TooLarge { limit } => write!(f, "an answer of more than {limit} bytes"),
+        }
     }
 }
 
@@ -111,6 +137,22 @@ pub(super) async fn body_of(response: &mut Response, limit: usize, whom: &str) -
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// Passes the body of an answer on as it comes, as fast as the other side takes it.
+async fn pass_on(response: &mut Response, into: &Sender<Bytes>, whom: &str) -> Result<(), Stumble> {
+    let mut bytes = 0;
+    while let Some(chunk) = response.chunk().await.map_err(|error| Stumble::network(whom, &error))? {
+        bytes += chunk.len();
+        if bytes > DOCUMENT_BYTES_MAX {
+            return Err(Stumble::TooLarge { limit: DOCUMENT_BYTES_MAX });
+        }
+        // Whoever has gone has found a fault, which he tells.
+        if into.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl Wire {
@@ -139,16 +181,22 @@ impl Wire {
         let endpoint = Url::parse(&format!("{authority}/{}/oauth2/v2.0/token", settings.tenant_id))
             .map_err(|error| refuse(&format!("authority `{authority}`: {error}")))?;
         let scope = format!("{}/.default", settings.url.origin().ascii_serialization());
-        let token =
-            TokenSource::new(http.clone(), endpoint, settings.client_id, settings.client_secret, scope);
+        if settings.principals.is_empty() {
+            return Err(refuse("no application user is named"));
+        }
+        let principals = settings.principals.into_iter().map(|one| {
+            let at = (endpoint.clone(), scope.clone());
+            let token =
+                TokenSource::new(http.clone(), at, one.client_id.clone(), one.credential, settings.now);
+            Principal { client_id: one.client_id, token, workers: one.workers }
+        });
         Ok(Wire {
             kind: settings.kind,
+            principals: Principals::new(principals.collect(), &settings.limits),
             http,
             root,
-            token,
-            gate: Gate::default(),
             limits: settings.limits,
-            hint: AtomicU16::new(WORKERS_DEFAULT),
+            pause_unnamed: (settings.kind == Dialect::Finops).then_some(FINOPS_PAUSE),
         })
     }
 
@@ -156,8 +204,24 @@ impl Wire {
         &self.limits
     }
 
-    pub(super) fn workers_hint(&self) -> u16 {
-        self.hint.load(Ordering::Relaxed)
+    /// Requests that should be ready to leave at once.
+    pub(super) fn demand(&self) -> u16 {
+        self.principals.demand()
+    }
+
+    /// How each application user fares.
+    pub(super) fn report(&self) -> Vec<PrincipalReport> {
+        self.principals.report()
+    }
+
+    /// A user's access was refused to what an answer was about. Whether another may be let in.
+    pub(super) fn set_aside(&self, principal: usize, why: &str) -> bool {
+        self.principals.set_aside(principal, why)
+    }
+
+    /// A limit was met by an operation within a request that was answered.
+    pub(super) fn throttled(&self, principal: usize, setback: Setback) {
+        self.principals.permit_for(principal).throttled(setback, (None, self.pause_unnamed));
     }
 
     /// The path of the API's root, `/api/data/v9.2/`: how operations inside a batch begin.
@@ -165,59 +229,135 @@ impl Wire {
         self.root.path()
     }
 
-    /// One request, once; a token that the target does not take is renewed once. Statuses that say "not now" are stumbles.
+    /// One request, once, as whoever has the most room; a user whose access is refused is set aside, and the others are
+    /// tried. Statuses that say "not now" are stumbles.
     pub(super) async fn once(
         &self,
         request: &Request<'_>,
         waiting: OnWaiting<'_>,
     ) -> Result<Answer, Stumble> {
-        let mut response = self.open(request, waiting).await?;
-        let wait = retry_after(response.headers());
-        let status = response.status().as_u16();
-        let content_type = text_of(response.headers().get("content-type"));
-        let body = body_of(&mut response, self.limits.response_bytes_max, WHOM).await?;
-        let answer = Answer { status, content_type, body };
-        match answer.status {
-            // The status of an operation within, mirrored; the parts say more.
-            _ if answer.is_multipart() => Ok(answer),
-            401 => {
-                let verdict = judge(answer.status, &answer.body);
-                Err(Stumble::Access { error: verdict.error, cause: verdict.cause })
-            }
-            429 => {
-                let verdict = judge(answer.status, &answer.body);
-                self.gate.close(wait.unwrap_or(self.limits.backoff_min), &verdict.cause);
-                Err(Stumble::Later { reason: verdict.cause, wait, in_doubt: false })
-            }
-            408 | 502 | 503 | 504 => {
-                let verdict = judge(answer.status, &answer.body);
-                Err(Stumble::Later { reason: verdict.error, wait, in_doubt: true })
-            }
-            _ => Ok(answer),
-        }
+        self.passed_on(request, waiting, None).await
     }
 
-    /// One request, once, as far as the head of its answer; a token that the target does not take is renewed once.
-    pub(super) async fn open(
+    /// Reads `$metadata`, once, and passes it on piece by piece; an answer that says "no" has a body like any other.
+    pub(super) async fn metadata(&self, into: &Sender<Bytes>) -> Result<Answer, Stumble> {
+        let request = Request { method: Method::GET, path: METADATA_PATH, prefer: None, body: None, rows: 0 };
+        self.passed_on(&request, &unheard, Some(into)).await
+    }
+
+    async fn passed_on(
         &self,
         request: &Request<'_>,
         waiting: OnWaiting<'_>,
-    ) -> Result<Response, Stumble> {
-        self.gate.pass(self.limits.wait_max, waiting).await.map_err(
-            |Waiting { pause, reason, .. }| Stumble::Later { reason, wait: Some(pause), in_doubt: false },
-        )?;
-        let bearer = self.token.bearer(None).await?;
-        let response = self.call(request, &bearer).await?;
-        // The status of a batch's answer is that of an operation within, mirrored; its parts say more.
-        let of_parts = is_multipart(&text_of(response.headers().get("content-type")));
-        if response.status() == StatusCode::UNAUTHORIZED && !of_parts {
-            let bearer = self.token.bearer(Some(bearer.number)).await?;
-            return self.call(request, &bearer).await;
+        into: Option<&Sender<Bytes>>,
+    ) -> Result<Answer, Stumble> {
+        let mut refused = Vec::new();
+        let mut last = None;
+        loop {
+            let permit = match self.principals.admit(&refused, self.limits.wait_max, waiting).await {
+                Ok(permit) => permit,
+                Err(NoEntry::Closed(waiting)) => return Err(Stumble::Closed(waiting)),
+                Err(NoEntry::Refused) => return Err(last.expect("nobody is left only after a refusal")),
+            };
+            match self.attempt(&permit, request, into).await {
+                Err(Stumble::Access { error, cause }) => {
+                    self.principals.set_aside(permit.index(), &format!("{error}: {cause}"));
+                    refused.push(permit.index());
+                    last = Some(Stumble::Access { error, cause });
+                }
+                heard => return heard,
+            }
         }
-        Ok(response)
     }
 
-    async fn call(&self, request: &Request<'_>, bearer: &Bearer) -> Result<Response, Stumble> {
+    /// Reads `path` as one user and no other.
+    ///
+    /// # Errors
+    /// As [`Self::once`].
+    pub(super) async fn get_as(&self, principal: usize, path: &str) -> Result<Answer, Stumble> {
+        let request = Request { method: Method::GET, path, prefer: None, body: None, rows: 0 };
+        self.attempt(&self.principals.permit_for(principal), &request, None).await
+    }
+
+    /// The ids of the application users, in the order of the settings.
+    pub(super) fn client_ids(&self) -> impl Iterator<Item = &str> {
+        self.principals.each().iter().map(|principal| principal.client_id.as_str())
+    }
+
+    /// One request, once; a token that the target does not take is renewed once.
+    async fn attempt(
+        &self,
+        permit: &Permit<'_>,
+        request: &Request<'_>,
+        into: Option<&Sender<Bytes>>,
+    ) -> Result<Answer, Stumble> {
+        let bearer = self.bearer(permit, None).await?;
+        let (answer, wait) = match self.exchange(permit, request, &bearer, into).await? {
+            (answer, _) if answer.status == StatusCode::UNAUTHORIZED.as_u16() && !answer.is_multipart() => {
+                let bearer = self.bearer(permit, Some(bearer.number)).await?;
+                self.exchange(permit, request, &bearer, into).await?
+            }
+            heard => heard,
+        };
+        if answer.is_multipart() {
+            // The status of an operation within, mirrored; the parts say more.
+            permit.answered(request.rows);
+            return Ok(answer);
+        }
+        let verdict = || judge(answer.status, &answer.body);
+        match answer.status {
+            401 => {
+                let verdict = verdict();
+                Err(Stumble::Access { error: verdict.error, cause: verdict.cause })
+            }
+            403 if verdict().is_of_the_user() => {
+                let verdict = verdict();
+                Err(Stumble::Access { error: verdict.error, cause: verdict.cause })
+            }
+            429 => {
+                let verdict = verdict();
+                let setback = match verdict.class {
+                    Class::Transient(setback) => setback,
+                    _ => Setback::RequestLimit,
+                };
+                permit.throttled(setback, (wait, self.pause_unnamed));
+                Err(Stumble::Later { reason: verdict.cause, wait, in_doubt: false, setback: Some(setback) })
+            }
+            408 | 502 | 503 | 504 => {
+                let verdict = verdict();
+                // Where the service names a time, it is everybody's.
+                let setback = wait.map(|_| Setback::Busy);
+                if let Some(setback) = setback {
+                    permit.throttled(setback, (wait, None));
+                }
+                Err(Stumble::Later { reason: verdict.error, wait, in_doubt: true, setback })
+            }
+            _ => {
+                permit.answered(request.rows);
+                Ok(answer)
+            }
+        }
+    }
+
+    /// A token of the permit's user; where there is none for now, its gate is closed, and others go on.
+    async fn bearer(&self, permit: &Permit<'_>, refused: Option<u64>) -> Result<Bearer, Stumble> {
+        permit.token().bearer(refused).await.map_err(|stumble| match stumble {
+            Stumble::Later { reason, wait, in_doubt, .. } => {
+                permit.hold(wait, &reason);
+                Stumble::Later { reason, wait, in_doubt, setback: Some(Setback::Busy) }
+            }
+            other => other,
+        })
+    }
+
+    async fn exchange(
+        &self,
+        permit: &Permit<'_>,
+        request: &Request<'_>,
+        bearer: &Bearer,
+        into: Option<&Sender<Bytes>>,
+    ) -> Result<(Answer, Option<Duration>), Stumble> {
+        const WHOM: &str = "Dynamics";
         let accept = if request.path == METADATA_PATH { "application/xml" } else { "application/json" };
         let url = format!("{}{}", self.root, request.path);
         let mut call = self
@@ -236,48 +376,62 @@ impl Wire {
         if let Some((content_type, body)) = &request.body {
             call = call.header("Content-Type", *content_type).body(body.clone());
         }
-        let response = call.send().await.map_err(|error| Stumble::network(WHOM, &error))?;
-        self.note_hint(response.headers());
-        Ok(response)
-    }
-
-    fn note_hint(&self, headers: &HeaderMap) {
-        if let Ok(hint) = text_of(headers.get("x-ms-dop-hint")).trim().parse::<u16>()
-            && hint > 0
-        {
-            self.hint.store(hint, Ordering::Relaxed);
+        let begun = Instant::now();
+        let mut response = call.send().await.map_err(|error| Stumble::network(WHOM, &error))?;
+        if let Some(hint) = hint(response.headers()) {
+            permit.hinted(hint);
         }
+        let wait = retry_after(response.headers());
+        let content_type = text_of(response.headers().get("content-type"));
+        let status = response.status().as_u16();
+        let body = match into.filter(|_| status < 400) {
+            Some(into) => pass_on(&mut response, into, WHOM).await.map(|()| Bytes::new())?,
+            None => body_of(&mut response, self.limits.response_bytes_max, WHOM).await?,
+        };
+        let (took, principal) = (begun.elapsed(), permit.index());
+        Ok((Answer { status, content_type, body, took, principal }, wait))
     }
 
     /// Reads `path`, trying again as patience allows; an answer that says "no" is the caller's.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, TargetFault> {
         let prefer = format!("odata.maxpagesize={PAGE_RECORDS}");
-        let request = Request { method: Method::GET, path, prefer: Some(&prefer), body: None };
+        let request = Request { method: Method::GET, path, prefer: Some(&prefer), body: None, rows: 0 };
         let doing = || doing(path);
         let mut patience = Patience::new(&self.limits);
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let (reason, wait) = match self.once(&request, &unheard).await {
+            let (reason, wait, held) = match self.once(&request, &unheard).await {
                 Ok(answer) if answer.status < 400 => return Ok(answer),
                 Ok(answer) => {
                     let verdict = judge(answer.status, &answer.body);
                     match verdict.class {
-                        Class::Transient(_) => (verdict.error, None),
+                        Class::Transient(_) => (verdict.error, None, false),
                         Class::Access => {
                             return Err(TargetFault::Access { error: verdict.error, cause: verdict.cause });
                         }
                         _ => return Ok(answer),
                     }
                 }
-                Err(Stumble::Later { reason, wait, .. }) => (reason, wait),
+                Err(Stumble::Later { reason, wait, setback, .. }) => (reason, wait, setback.is_some()),
+                Err(Stumble::Closed(Waiting { pause, reason, .. })) => {
+                    let attempts = attempts - 1;
+                    return Err(TargetFault::Unavailable {
+                        doing: doing(),
+                        reason,
+                        attempts,
+                        retry_in: pause,
+                    });
+                }
                 Err(Stumble::Access { error, cause }) => return Err(TargetFault::Access { error, cause }),
                 Err(Stumble::TooLarge { limit }) => {
                     let found = format!("more than {limit} bytes");
                     return Err(TargetFault::Misunderstood { doing: doing(), found });
                 }
             };
-            match patience.next(wait) {
+            match patience.next(wait, held) {
+                // The gate holds the next try back as long as it must.
+                Ok(_) if held => {}
                 Ok(pause) => tokio::time::sleep(pause).await,
                 Err(retry_in) => {
                     return Err(TargetFault::Unavailable { doing: doing(), reason, attempts, retry_in });
@@ -329,6 +483,11 @@ impl Wire {
             None => below.to_owned(),
         })
     }
+}
+
+/// Requests at once that the server recommends. Source: dynamics.md §4.1.
+fn hint(headers: &HeaderMap) -> Option<u16> {
+    text_of(headers.get("x-ms-dop-hint")).trim().parse().ok().filter(|hint| *hint > 0)
 }
 
 fn doing(path: &str) -> String {

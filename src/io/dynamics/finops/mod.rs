@@ -17,8 +17,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use reqwest::Method as Verb;
 use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -26,10 +24,9 @@ use tokio::time::Instant;
 use self::metadata::{Model, Pieces};
 use super::Dynamics;
 use super::fault::TargetFault;
-use super::gate::unheard;
-use super::patience::{Patience, retry_after};
+use super::patience::Patience;
 use super::verdict::{Class, judge};
-use super::wire::{METADATA_PATH, Request, Stumble, WHOM, Wire, body_of};
+use super::wire::{Stumble, Wire};
 use crate::domain::entity::Entity;
 use crate::domain::near::did_you_mean;
 use crate::domain::settings::LoadSettings;
@@ -50,8 +47,6 @@ const MODEL_AGE_MAX: Duration = Duration::from_secs(3_600);
 const COMPANY_AGE_MAX: Duration = Duration::from_secs(60);
 /// Pieces of the metadata that may wait for the parser.
 const PIECES_WAITING_MAX: usize = 16;
-/// Largest document that is read as metadata, in bytes; environments have some tens of megabytes (dynamics.md §6.3).
-const DOCUMENT_BYTES_MAX: u64 = 1 << 30;
 
 /// What was learned about an environment.
 #[derive(Default)]
@@ -80,13 +75,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Dynamics {
-    /// A cheap read that needs all that a write needs but rights: the list of entities.
-    pub(super) async fn finops_greeting(&self) -> Result<String, TargetFault> {
-        let mut sets = 0;
-        self.inner.wire.each_of("", |_| sets += 1).await?;
-        Ok(format!("it lets us in and has {sets} entities"))
-    }
-
     /// As [`Dynamics::entity`].
     pub(super) async fn finops_entity(&self, name: &str) -> Result<Arc<Entity>, TargetFault> {
         let model = self.model().await?;
@@ -174,68 +162,44 @@ async fn read_model(wire: &Wire) -> Result<Model, TargetFault> {
         attempts += 1;
         let (sender, receiver) = mpsc::channel(PIECES_WAITING_MAX);
         let parse = tokio::task::spawn_blocking(move || Model::read(Pieces::of(receiver)));
-        let fetched = fetch(wire, sender).await;
+        let fetched = wire.metadata(&sender).await;
+        drop(sender);
         let parsed = parse.await.unwrap_or_else(|join| std::panic::resume_unwind(join.into_panic()));
-        let (reason, wait) = match (fetched, parsed) {
-            (Ok(()), Ok(model)) => return Ok(model),
-            (Ok(()), Err(found)) => return Err(TargetFault::Misunderstood { doing: doing(), found }),
-            (Err(Unread::Later { reason, wait }), _) => (reason, wait),
-            (Err(Unread::For(fault)), _) => return Err(fault),
+        let unavailable = |reason: String, attempts: u32, retry_in: Duration| TargetFault::Unavailable {
+            doing: doing(),
+            reason,
+            attempts,
+            retry_in,
         };
-        match patience.next(wait) {
+        let found = match (fetched, parsed) {
+            (Ok(answer), _) if answer.status >= 400 => {
+                let verdict = judge(answer.status, &answer.body);
+                match verdict.class {
+                    Class::Transient(_) => Err((verdict.error, None, false)),
+                    Class::Access => {
+                        return Err(TargetFault::Access { error: verdict.error, cause: verdict.cause });
+                    }
+                    _ => Ok(verdict.error),
+                }
+            }
+            (Ok(_), Ok(model)) => return Ok(model),
+            (Ok(_), Err(found)) => Ok(found),
+            (Err(Stumble::Later { reason, wait, setback, .. }), _) => Err((reason, wait, setback.is_some())),
+            (Err(Stumble::Closed(waiting)), _) => {
+                return Err(unavailable(waiting.reason, attempts - 1, waiting.pause));
+            }
+            (Err(Stumble::Access { error, cause }), _) => return Err(TargetFault::Access { error, cause }),
+            (Err(Stumble::TooLarge { limit }), _) => Ok(format!("more than {limit} bytes")),
+        };
+        let (reason, wait, held) = match found {
+            Ok(found) => return Err(TargetFault::Misunderstood { doing: doing(), found }),
+            Err(later) => later,
+        };
+        match patience.next(wait, held) {
+            // The gate holds the next try back as long as it must.
+            Ok(_) if held => {}
             Ok(pause) => tokio::time::sleep(pause).await,
-            Err(retry_in) => {
-                return Err(TargetFault::Unavailable { doing: doing(), reason, attempts, retry_in });
-            }
+            Err(retry_in) => return Err(unavailable(reason, attempts, retry_in)),
         }
     }
-}
-
-/// Why there is no document.
-enum Unread {
-    Later { reason: String, wait: Option<Duration> },
-    For(TargetFault),
-}
-
-impl From<Stumble> for Unread {
-    fn from(stumble: Stumble) -> Self {
-        match stumble {
-            Stumble::Later { reason, wait, .. } => Unread::Later { reason, wait },
-            Stumble::Access { error, cause } => Unread::For(TargetFault::Access { error, cause }),
-            Stumble::TooLarge { limit } => Unread::For(TargetFault::Misunderstood {
-                doing: "GET $metadata".to_owned(),
-                found: format!("more than {limit} bytes"),
-            }),
-        }
-    }
-}
-
-async fn fetch(wire: &Wire, pieces: mpsc::Sender<Bytes>) -> Result<(), Unread> {
-    let request = Request { method: Verb::GET, path: METADATA_PATH, prefer: None, body: None };
-    let mut response = wire.open(&request, &unheard).await?;
-    let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
-    if status >= 400 {
-        let body = body_of(&mut response, wire.limits().response_bytes_max, WHOM).await?;
-        let verdict = judge(status, &body);
-        return Err(match verdict.class {
-            Class::Transient(_) => Unread::Later { reason: verdict.error, wait },
-            Class::Access => Unread::For(TargetFault::Access { error: verdict.error, cause: verdict.cause }),
-            _ => {
-                let doing = "GET $metadata".to_owned();
-                Unread::For(TargetFault::Misunderstood { doing, found: verdict.error })
-            }
-        });
-    }
-    let mut bytes = 0;
-    while let Some(piece) = response.chunk().await.map_err(|error| Stumble::network(WHOM, &error))? {
-        bytes += piece.len() as u64;
-        if bytes > DOCUMENT_BYTES_MAX {
-            return Err(Stumble::TooLarge { limit: DOCUMENT_BYTES_MAX as usize }.into());
-        }
-        // A parser that has gone has found a fault, which it tells.
-        if pieces.send(piece).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
 }

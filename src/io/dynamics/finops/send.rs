@@ -64,16 +64,31 @@ struct Group {
 /// What is to follow a round: these groups, after a pause where one is needed.
 struct Next {
     groups: Vec<Group>,
-    pause: Option<(String, Option<Duration>)>,
+    rest: Option<Rest>,
+}
+
+/// A pause before the next try.
+struct Rest {
+    reason: String,
+    /// As long as the service asked for.
+    wait: Option<Duration>,
+    /// Whether the gate keeps it.
+    held: bool,
+}
+
+impl Rest {
+    fn for_reason(reason: String) -> Self {
+        Rest { reason, wait: None, held: false }
+    }
 }
 
 impl Next {
     fn at_once(groups: Vec<Group>) -> Self {
-        Next { groups, pause: None }
+        Next { groups, rest: None }
     }
 
-    fn later(groups: Vec<Group>, reason: String, wait: Option<Duration>) -> Self {
-        Next { groups, pause: Some((reason, wait)) }
+    fn later(groups: Vec<Group>, rest: Rest) -> Self {
+        Next { groups, rest: Some(rest) }
     }
 }
 
@@ -203,8 +218,8 @@ impl Sending<'_> {
         for group in next.groups.into_iter().rev().filter(|group| !group.places.is_empty()) {
             self.queue.push_front(group);
         }
-        match next.pause {
-            Some((reason, wait)) if !self.queue.is_empty() => self.pause(reason, wait).await,
+        match next.rest {
+            Some(rest) if !self.queue.is_empty() => self.pause(rest).await,
             _ => Ok(()),
         }
     }
@@ -308,25 +323,24 @@ impl Sending<'_> {
             path: "$batch",
             prefer: (shape == BatchShape::Independent).then_some("odata.continue-on-error"),
             body: Some((&batch.content_type, batch.body.into())),
+            rows: places.len(),
         };
-        self.attempts += 1;
-        wire.once(&request, self.waiting).await
+        let answered = wire.once(&request, self.waiting).await;
+        self.attempts += u32::from(!matches!(answered, Err(Stumble::Closed(_))));
+        answered
     }
 
     /// Each for itself, in one request.
     async fn together(&mut self, places: Vec<usize>) -> Result<Next, SendFault> {
         match self.post(&places, BatchShape::Independent).await {
-            Err(Stumble::Later { reason, wait, in_doubt }) => {
-                if in_doubt {
-                    self.doubt(&places);
-                }
-                Ok(Next::later(vec![Group { places, one_by_one: false }], reason, wait))
-            }
-            Err(Stumble::Access { error, cause }) => Err(SendFault::Access { error, cause }),
-            Err(Stumble::TooLarge { limit }) => {
-                self.doubt(&places);
-                let reason = format!("an answer of more than {limit} bytes");
-                Ok(Next::later(halves(places), reason, None))
+            Err(stumble) => {
+                let too_large = matches!(stumble, Stumble::TooLarge { .. });
+                let rest = self.stumbled(&places, stumble)?;
+                let groups = match too_large {
+                    true => halves(places),
+                    false => vec![Group { places, one_by_one: false }],
+                };
+                Ok(Next::later(groups, rest))
             }
             Ok(answer) => match multipart::answers(&answer.content_type, &answer.body) {
                 Some(parts) => self.heard_parts(places, &parts),
@@ -346,30 +360,42 @@ impl Sending<'_> {
                 Act::Delete => Verb::DELETE,
             };
             let body = piece.body.map(|json| ("application/json", Bytes::copy_from_slice(json.as_bytes())));
-            let request = Request { method, path: piece.path, prefer: None, body };
+            let request = Request { method, path: piece.path, prefer: None, body, rows: 1 };
             let answered = self.dynamics.inner.wire.once(&request, self.waiting).await;
-            self.attempts += 1;
+            self.attempts += u32::from(!matches!(answered, Err(Stumble::Closed(_))));
             match answered {
                 Ok(answer) => self.hear(&mut round, place, answer.status, &answer.body),
-                Err(Stumble::Access { error, cause }) => return Err(SendFault::Access { error, cause }),
-                Err(Stumble::Later { reason, wait, in_doubt }) => {
-                    if in_doubt {
-                        self.doubt(&[place]);
-                    }
-                    let rest = round.rest(places[number..].to_vec());
-                    return Ok(Next::later(vec![Group { places: rest, one_by_one: true }], reason, wait));
-                }
-                Err(Stumble::TooLarge { limit }) => {
-                    self.doubt(&[place]);
-                    round.again.push(place);
-                    round.reason.get_or_insert(format!("an answer of more than {limit} bytes"));
+                Err(stumble) => {
+                    let rest = self.stumbled(&[place], stumble)?;
+                    let places = round.rest(places[number..].to_vec());
+                    return Ok(Next::later(vec![Group { places, one_by_one: true }], rest));
                 }
             }
         }
         round.check()?;
         let (again, turned) = (round.again, round.turned);
         let groups = [turned, again].map(|places| Group { places, one_by_one: true });
-        Ok(Next { groups: groups.into(), pause: round.reason.map(|reason| (reason, None)) })
+        Ok(Next { groups: groups.into(), rest: round.reason.map(Rest::for_reason) })
+    }
+
+    /// What a request without an answer means: the end of the call, or a rest before the next try.
+    fn stumbled(&mut self, places: &[usize], stumble: Stumble) -> Result<Rest, SendFault> {
+        match stumble {
+            Stumble::Closed(Waiting { pause, reason, .. }) => {
+                Err(SendFault::Unavailable { reason, attempts: self.attempts, retry_in: pause })
+            }
+            Stumble::Access { error, cause } => Err(SendFault::Access { error, cause }),
+            Stumble::Later { reason, wait, in_doubt, setback } => {
+                if in_doubt {
+                    self.doubt(places);
+                }
+                Ok(Rest { reason, wait, held: setback.is_some() })
+            }
+            Stumble::TooLarge { limit } => {
+                self.doubt(places);
+                Ok(Rest::for_reason(format!("an answer of more than {limit} bytes")))
+            }
+        }
     }
 
     fn doubt(&mut self, places: &[usize]) {
@@ -378,11 +404,16 @@ impl Sending<'_> {
         }
     }
 
-    async fn pause(&mut self, reason: String, wait: Option<Duration>) -> Result<(), SendFault> {
-        match self.patience.next(wait) {
+    /// Waits before the next try, unless the gate does.
+    async fn pause(&mut self, rest: Rest) -> Result<(), SendFault> {
+        let Rest { reason, wait, held } = rest;
+        match self.patience.next(wait, held) {
             Ok(pause) => {
                 let cause = "the service was busy or broke off; it was tried again".to_owned();
                 self.note(reason.clone(), cause, Severity::Retried);
+                if held {
+                    return Ok(());
+                }
                 (self.waiting)(Waiting { pause, reason, asked_for: wait.is_some() });
                 tokio::time::sleep(pause).await;
                 Ok(())

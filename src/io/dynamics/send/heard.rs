@@ -19,7 +19,7 @@ impl Sending<'_> {
         if answer.status < 400 {
             let reason =
                 format!("answer {} is no batch answer: `{}`", answer.status, excerpt(&answer.content_type));
-            return Ok(Next::Pause { groups: self.halves(group), reason, wait: None });
+            return Ok(Next::Pause { groups: self.halves(group), reason, wait: None, held: false });
         }
         let verdict = judge(answer.status, &answer.body);
         match verdict.class {
@@ -39,7 +39,7 @@ impl Sending<'_> {
                     ) => self.halves(group),
                     _ => vec![group],
                 };
-                Ok(Next::Pause { groups, reason: verdict.error, wait: None })
+                Ok(Next::Pause { groups, reason: verdict.error, wait: None, held: false })
             }
             Class::TooLarge if self.shape == BatchShape::ChangeSet => {
                 let max = self.wire.limits().batch_bytes_max;
@@ -78,6 +78,7 @@ impl Sending<'_> {
         let stopped = answer.status >= 400 && parts.len() != group.len();
         let mut again = Vec::new();
         let mut reason = None;
+        let mut limit = None;
         let mut hopeless: Option<Verdict> = None;
         let mut other = parts.len() > group.len();
         let mut heard = 0;
@@ -106,6 +107,7 @@ impl Sending<'_> {
             if let Some(setback) = setback
                 && !self.used_up(index, setback)
             {
+                limit = limit.or(setback.is_limit().then_some(setback));
                 reason.get_or_insert(verdict.error);
                 again.push(index);
                 continue;
@@ -120,6 +122,13 @@ impl Sending<'_> {
         }
         // When not one row got through, and each for a reason that is no row's, the table or the access is at fault.
         if let Some(verdict) = hopeless.filter(|_| heard == group.len() && again.is_empty()) {
+            if self.passed_on(answer, &verdict) {
+                // None of it was done, and another application user may be let in.
+                for index in &group {
+                    self.outcomes[*index] = None;
+                }
+                return Ok(Next::Go { groups: vec![group] });
+            }
             let (error, cause) = (verdict.error, verdict.cause);
             return Err(match verdict.class {
                 Class::Access => SendFault::Access { error, cause },
@@ -129,6 +138,9 @@ impl Sending<'_> {
         let unheard = group[heard..].to_vec();
         self.doubt(&again);
         self.doubt(&unheard);
+        if let Some(limit) = limit {
+            self.wire.throttled(answer.principal, limit);
+        }
         if unheard.is_empty() && again.is_empty() {
             return Ok(Next::Go { groups: Vec::new() });
         }
@@ -142,7 +154,13 @@ impl Sending<'_> {
             false => format!("{heard} answers for {} operations", group.len()),
         });
         let groups = std::iter::once(again).chain(rest).collect();
-        Ok(Next::Pause { groups, reason, wait: None })
+        Ok(Next::Pause { groups, reason, wait: None, held: limit.is_some() })
+    }
+
+    /// Whether the answer's application user was refused, is set aside now, and another one is left to try.
+    fn passed_on(&self, answer: &Answer, verdict: &Verdict) -> bool {
+        let why = || format!("{}: {}", verdict.error, verdict.cause);
+        verdict.is_of_the_user() && self.wire.set_aside(answer.principal, &why())
     }
 
     /// A "no" to one operation that no further try will change.
@@ -177,7 +195,12 @@ impl Sending<'_> {
     }
 
     /// All or none (dynamics.md §3.3 c): the one part of a failed set names the operation by its Content-ID.
-    pub(super) fn heard_change_set(&mut self, group: Vec<usize>, parts: &[Part]) -> Result<Next, SendFault> {
+    pub(super) fn heard_change_set(
+        &mut self,
+        group: Vec<usize>,
+        answer: &Answer,
+        parts: &[Part],
+    ) -> Result<Next, SendFault> {
         let Some((place, failed)) = parts.iter().enumerate().find(|(_, part)| part.status >= 400) else {
             if parts.len() == group.len() {
                 for index in group {
@@ -187,7 +210,7 @@ impl Sending<'_> {
             }
             self.doubt(&group);
             let reason = format!("{} answers for {} operations", parts.len(), group.len());
-            return Ok(Next::Pause { groups: vec![group], reason, wait: None });
+            return Ok(Next::Pause { groups: vec![group], reason, wait: None, held: false });
         };
         let verdict = judge(failed.status, failed.body.as_bytes());
         let by_id = failed.content_id.as_ref().and_then(|id| id.parse::<usize>().ok()?.checked_sub(1));
@@ -199,8 +222,13 @@ impl Sending<'_> {
                     self.refuse_all(&group, culprit, &verdict);
                     return Ok(Next::Go { groups: Vec::new() });
                 }
-                Ok(Next::Pause { groups: vec![group], reason: verdict.error, wait: None })
+                if setback.is_limit() {
+                    self.wire.throttled(answer.principal, setback);
+                }
+                let held = setback.is_limit();
+                Ok(Next::Pause { groups: vec![group], reason: verdict.error, wait: None, held })
             }
+            (Class::Access, _) if self.passed_on(answer, &verdict) => Ok(Next::Go { groups: vec![group] }),
             (Class::Access, _) => Err(SendFault::Access { error: verdict.error, cause: verdict.cause }),
             (Class::Mapping, None) => Err(SendFault::Mapping { error: verdict.error, cause: verdict.cause }),
             (_, Some(index))

@@ -198,6 +198,22 @@ pub(super) fn by_code(code: u32, message: &str) -> Option<Rule> {
     })
 }
 
+/// Whether an access code is about who asks rather than about the environment. Source: dynamics.md §1.4, §7.5.
+pub(super) fn is_of_the_user(code: u32) -> bool {
+    matches!(
+        code,
+        0x8007_2560
+            | 0x8004_2F09
+            | 0x8004_0225
+            | 0x8004_A112
+            | 0x8004_0204
+            | 0x8004_A101
+            | 0x8004_0277
+            | 0x8004_0220
+            | 0x8004_0231
+    )
+}
+
 fn is_deadlock(message: &str) -> bool {
     message.contains("Sql Number: 1205") || message.contains("deadlock")
 }

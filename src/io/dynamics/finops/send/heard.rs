@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::super::answers::has_key;
 use super::super::infolog::{column_of, tells_of_absence};
-use super::{Act, Group, NO_BATCH, Next, Sending, TURNS_MAX, halves};
+use super::{Act, Group, NO_BATCH, Next, Rest, Sending, TURNS_MAX, halves};
 use crate::domain::conform::excerpt;
 use crate::domain::refusal::{Refusal, Severity};
 use crate::io::dynamics::encode::Deed;
@@ -59,7 +59,7 @@ impl Sending<'_> {
         if answer.status < 400 {
             let reason =
                 format!("answer {} is no batch answer: `{}`", answer.status, excerpt(&answer.content_type));
-            return Ok(Next::later(singly(places), reason, None));
+            return Ok(Next::later(singly(places), Rest::for_reason(reason)));
         }
         let verdict = judge(answer.status, &answer.body);
         if NO_BATCH.contains(&answer.status) {
@@ -73,10 +73,10 @@ impl Sending<'_> {
             }
             Class::TooLarge => Next::at_once(halves(places)),
             Class::Transient(Setback::PlugIn | Setback::Unexpected) => {
-                Next::later(singly(places), verdict.error, None)
+                Next::later(singly(places), Rest::for_reason(verdict.error))
             }
             Class::Transient(_) => {
-                Next::later(vec![Group { places, one_by_one: false }], verdict.error, None)
+                Next::later(vec![Group { places, one_by_one: false }], Rest::for_reason(verdict.error))
             }
             // One of them may be at fault, or the batch is not understood: answers of their own will tell.
             Class::Conflict | Class::Missing | Class::Data | Class::Mapping => Next::at_once(singly(places)),
@@ -112,7 +112,7 @@ impl Sending<'_> {
             Group { places: unheard, one_by_one },
             Group { places: round.again, one_by_one: false },
         ];
-        Ok(Next { groups, pause: reason.map(|reason| (reason, None)) })
+        Ok(Next { groups, rest: reason.map(Rest::for_reason) })
     }
 
     /// The answer to each operation: by its Content-ID, where nothing in it contradicts, else by the record that it names.

@@ -1,18 +1,16 @@
 //! All rows or none: one change set, sent until it is written or refused as a whole. Source: dynamics.md §6.4.
 
-use std::time::Duration;
-
 use super::super::OPERATIONS_MAX;
 use super::super::answers::difference;
 use super::super::ask::Seen;
-use super::{Act, NO_BATCH, Sending, TURNS_MAX, unknown};
+use super::{Act, NO_BATCH, Rest, Sending, TURNS_MAX, unknown};
 use crate::domain::refusal::{Refusal, Severity};
 use crate::io::dynamics::encode::Deed;
 use crate::io::dynamics::fault::SendFault;
 use crate::io::dynamics::multipart::{self, Part};
 use crate::io::dynamics::operation::{BatchShape, Outcome};
 use crate::io::dynamics::verdict::{Class, Verdict, judge};
-use crate::io::dynamics::wire::{Answer, Stumble};
+use crate::io::dynamics::wire::Answer;
 
 /// What is to follow an answer to the whole.
 enum Then {
@@ -21,7 +19,7 @@ enum Then {
     /// Send it again at once.
     Again,
     /// Send it again after a pause.
-    Pause(String, Option<Duration>),
+    Pause(Rest),
 }
 
 impl Sending<'_> {
@@ -47,17 +45,7 @@ impl Sending<'_> {
                 return Ok(());
             }
             let then = match self.post(&open, BatchShape::ChangeSet).await {
-                Err(Stumble::Later { reason, wait, in_doubt }) => {
-                    if in_doubt {
-                        self.doubt(&open);
-                    }
-                    Then::Pause(reason, wait)
-                }
-                Err(Stumble::Access { error, cause }) => return Err(SendFault::Access { error, cause }),
-                Err(Stumble::TooLarge { limit }) => {
-                    self.doubt(&open);
-                    Then::Pause(format!("an answer of more than {limit} bytes"), None)
-                }
+                Err(stumble) => Then::Pause(self.stumbled(&open, stumble)?),
                 Ok(answer) => match multipart::answers(&answer.content_type, &answer.body) {
                     Some(parts) => self.heard_set(&open, &parts)?,
                     None => self.heard_set_as_one(&open, &answer)?,
@@ -66,7 +54,7 @@ impl Sending<'_> {
             match then {
                 Then::Done => return Ok(()),
                 Then::Again => {}
-                Then::Pause(reason, wait) => self.pause(reason, wait).await?,
+                Then::Pause(rest) => self.pause(rest).await?,
             }
         }
     }
@@ -126,13 +114,14 @@ impl Sending<'_> {
     fn heard_set_as_one(&mut self, open: &[usize], answer: &Answer) -> Result<Then, SendFault> {
         if answer.status < 400 {
             self.doubt(open);
-            return Ok(Then::Pause(format!("answer {} is no batch answer", answer.status), None));
+            let reason = format!("answer {} is no batch answer", answer.status);
+            return Ok(Then::Pause(Rest::for_reason(reason)));
         }
         let verdict = judge(answer.status, &answer.body);
         match verdict.class {
             Class::Access => Err(SendFault::Access { error: verdict.error, cause: verdict.cause }),
             Class::Transient(setback) if !self.used_up(open[0], setback) => {
-                Ok(Then::Pause(verdict.error, None))
+                Ok(Then::Pause(Rest::for_reason(verdict.error)))
             }
             Class::TooLarge => {
                 let max = self.dynamics.inner.wire.limits().batch_bytes_max;
@@ -154,7 +143,7 @@ impl Sending<'_> {
             if parts.len() != open.len() {
                 self.doubt(open);
                 let reason = format!("{} answers for {} operations", parts.len(), open.len());
-                return Ok(Then::Pause(reason, None));
+                return Ok(Then::Pause(Rest::for_reason(reason)));
             }
             for (place, part) in self.matched(open, parts) {
                 self.written(place, part.map_or(&[], |part| part.body.as_bytes()));
@@ -168,7 +157,7 @@ impl Sending<'_> {
         if let Class::Transient(setback) = verdict.class
             && !self.used_up(culprit.unwrap_or(open[0]), setback)
         {
-            return Ok(Then::Pause(verdict.error, None));
+            return Ok(Then::Pause(Rest::for_reason(verdict.error)));
         }
         if let Some(place) = culprit {
             if self.ways[place].act == Act::Delete

@@ -1,0 +1,385 @@
+//! The throttle pilot of one application user: how many of its requests are under way at once, learned from the server's
+//! hint, from its limits, and from what more of them brought.
+
+use std::time::Duration;
+
+use backon::ExponentialBackoff;
+use tokio::time::Instant;
+
+use super::gate::{Closed, Gate, Waiting};
+use super::patience::pauses;
+use super::verdict::Setback;
+use super::{PARALLELISM_MAX, WORKERS_DEFAULT, WireLimits};
+
+/// Answers that are heard before a degree of parallelism is judged, at least; twice the degree where that is more.
+const WINDOW_ANSWERS_MIN: u32 = 8;
+/// A step up is kept when it brings this much more rows a second; one of a quarter could bring 1.25 times as many.
+const GAIN_MIN: f64 = 1.05;
+/// Windows that pass after a step that brought nothing, or after a limit, before the next one is tried.
+const REST_WINDOWS: u32 = 20;
+
+/// How many requests may be under way under one application user, and when.
+///
+/// Pure: the caller passes the time. The limits are the service's, counted by user and web server (dynamics.md §4.1), and
+/// each asks for something else (§4.2).
+#[derive(Debug)]
+pub(super) struct Pilot {
+    gate: Gate,
+    flying: u16,
+    ceiling: u16,
+    cap: u16,
+    hint: Option<u16>,
+    /// Requests let in at once since the gate opened; all that the ceiling allows once these went well.
+    opening: Option<u16>,
+    /// Counts the limits met: what left before the last one says nothing about the time after it.
+    epoch: u64,
+    limits: WireLimits,
+    pauses: ExponentialBackoff,
+    climb: Climb,
+    counts: Counts,
+}
+
+/// What happened so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Requests that were answered, throttled ones among them.
+    pub requests: u64,
+    /// Answers 429 by the limit on requests.
+    pub request_limit: u64,
+    /// Answers 429 by the limit on execution time.
+    pub time_limit: u64,
+    /// Answers 429 by the limit on concurrency.
+    pub concurrency_limit: u64,
+    /// Answers 429 and 503 for any other reason, the load of the environment among them.
+    pub busy: u64,
+}
+
+impl Pilot {
+    /// A pilot that has not heard of the server yet; `cap` is the most requests at once, whatever brings more.
+    pub(super) fn new(cap: Option<u16>, limits: &WireLimits) -> Self {
+        let cap = cap.unwrap_or(PARALLELISM_MAX).clamp(1, PARALLELISM_MAX);
+        Pilot {
+            gate: Gate::default(),
+            flying: 0,
+            ceiling: WORKERS_DEFAULT.min(cap),
+            cap,
+            hint: None,
+            opening: None,
+            epoch: 0,
+            limits: limits.clone(),
+            pauses: pauses(limits),
+            climb: Climb::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Why nothing may be sent now, whatever is under way; `None` when the gate is open.
+    pub(super) fn shut(&self, now: Instant) -> Option<&Closed> {
+        self.gate.shut(now)
+    }
+
+    /// Requests that may leave now.
+    pub(super) fn room(&self, now: Instant) -> u16 {
+        match self.gate.shut(now) {
+            Some(_) => 0,
+            None => self.admitted().saturating_sub(self.flying),
+        }
+    }
+
+    /// Requests that should be ready to leave at once: one more than leave, so that more can be tried.
+    pub(super) fn demand(&self) -> u16 {
+        (self.ceiling + 1).min(self.cap)
+    }
+
+    fn admitted(&self) -> u16 {
+        self.opening.map_or(self.ceiling, |opening| opening.min(self.ceiling))
+    }
+
+    /// A request leaves; its number of the epoch comes back with its answer.
+    pub(super) fn leave(&mut self) -> u64 {
+        self.flying += 1;
+        if self.flying >= self.admitted() {
+            self.climb.saturated = true;
+        }
+        self.epoch
+    }
+
+    /// A request came back, with or without an answer.
+    pub(super) fn back(&mut self) {
+        self.flying = self.flying.saturating_sub(1);
+    }
+
+    /// The server recommends so many requests at once: where the pilot starts, and what it goes down to.
+    pub(super) fn hinted(&mut self, hint: u16) {
+        let hint = hint.clamp(1, self.cap);
+        match self.hint.replace(hint) {
+            None => self.ceiling = hint,
+            Some(before) if hint < before => self.ceiling = self.ceiling.min(hint),
+            Some(_) => {}
+        }
+    }
+
+    /// A request with so many rows was answered.
+    pub(super) fn answered(&mut self, now: Instant, epoch: u64, rows: usize) {
+        self.counts.requests += 1;
+        if epoch != self.epoch {
+            return;
+        }
+        self.pauses = pauses(&self.limits);
+        if let Some(opening) = self.opening {
+            self.opening = Some(opening + 1).filter(|next| *next < self.ceiling);
+            self.climb.interrupt(0);
+        } else if rows > 0 {
+            self.ceiling = self.climb.heard(now, rows, self.ceiling, self.cap);
+        }
+    }
+
+    /// The server would not take a request now; `wait` is its own wish, `default` what the product's clients wait without.
+    ///
+    /// Every limit closes the gate. The one on requests asks for nothing else of the pilot (fewer, larger requests are the
+    /// sender's); the one on execution time for fewer at once; the one on concurrency for fewer than there are.
+    pub(super) fn throttled(
+        &mut self,
+        now: Instant,
+        epoch: u64,
+        setback: Setback,
+        (wait, default): (Option<Duration>, Option<Duration>),
+    ) {
+        self.counts.requests += 1;
+        *match setback {
+            Setback::RequestLimit => &mut self.counts.request_limit,
+            Setback::TimeLimit => &mut self.counts.time_limit,
+            Setback::ConcurrencyLimit => &mut self.counts.concurrency_limit,
+            _ => &mut self.counts.busy,
+        } += 1;
+        let first = epoch == self.epoch;
+        if first {
+            self.epoch += 1;
+            self.opening = Some(1);
+            self.climb.interrupt(REST_WINDOWS);
+            let from = match setback {
+                Setback::RequestLimit => None,
+                Setback::ConcurrencyLimit => Some(self.ceiling.min(self.flying)),
+                _ => Some(self.ceiling),
+            };
+            if let Some(from) = from {
+                self.ceiling = (from * 3 / 4).max(1);
+            }
+        }
+        // Several that left together meet the same limit: only the first says that waiting was in vain once more.
+        let mut own = || self.pauses.next().unwrap_or(self.limits.backoff_max);
+        let pause = match (wait.or(default), first) {
+            (Some(pause), _) => pause,
+            (None, true) => own(),
+            (None, false) => return,
+        };
+        let reason = setback.in_words().to_owned();
+        self.gate.close(now, Waiting { pause, reason, asked_for: wait.is_some() });
+    }
+
+    /// Holds everything back although no request was refused: there is no token to send one with.
+    pub(super) fn hold(&mut self, now: Instant, wait: Option<Duration>, reason: String) {
+        let pause = wait.or_else(|| self.pauses.next()).unwrap_or(self.limits.backoff_max);
+        self.gate.close(now, Waiting { pause, reason, asked_for: wait.is_some() });
+    }
+
+    /// Requests at once at most, now.
+    pub(super) fn parallelism(&self) -> u16 {
+        self.ceiling
+    }
+
+    /// Requests under way.
+    pub(super) fn flying(&self) -> u16 {
+        self.flying
+    }
+
+    /// What happened so far.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+/// Goes up a step, hears what it brings, and goes back where it brought nothing.
+#[derive(Debug, Default)]
+struct Climb {
+    since: Option<Instant>,
+    rows: u64,
+    answers: u32,
+    /// Whether as many requests were under way as could be; else more of them could not have brought anything.
+    saturated: bool,
+    /// The step before, and its rows a second.
+    before: Option<(u16, f64)>,
+    rest: u32,
+}
+
+impl Climb {
+    fn interrupt(&mut self, rest: u32) {
+        *self = Climb { rest: self.rest.max(rest), ..Climb::default() };
+    }
+
+    /// The ceiling after this answer.
+    fn heard(&mut self, now: Instant, rows: usize, ceiling: u16, cap: u16) -> u16 {
+        let Some(since) = self.since else {
+            self.since = Some(now);
+            return ceiling;
+        };
+        self.rows += rows as u64;
+        self.answers += 1;
+        let seconds = now.saturating_duration_since(since).as_secs_f64();
+        if self.answers < WINDOW_ANSWERS_MIN.max(2 * u32::from(ceiling)) || seconds <= 0.0 {
+            return ceiling;
+        }
+        let rate = self.rows as f64 / seconds;
+        let (saturated, before, rest) = (self.saturated, self.before, self.rest);
+        *self = Climb { since: Some(now), rest: rest.saturating_sub(1), ..Climb::default() };
+        match before {
+            _ if !saturated => ceiling,
+            Some((lower, rate_before)) if rate < rate_before * GAIN_MIN => {
+                self.rest = REST_WINDOWS;
+                lower
+            }
+            _ if rest > 0 || ceiling >= cap => ceiling,
+            _ => {
+                self.before = Some((ceiling, rate));
+                (ceiling + (ceiling / 4).max(1)).min(cap)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pilot(cap: u16) -> Pilot {
+        Pilot::new(Some(cap), &WireLimits::default())
+    }
+
+    /// Lets as many requests leave as may, and answers them after `took`; how many there were.
+    fn round(pilot: &mut Pilot, now: &mut Instant, took: Duration) -> u16 {
+        let room = pilot.room(*now);
+        let epochs: Vec<u64> = (0..room).map(|_| pilot.leave()).collect();
+        *now += took;
+        for epoch in epochs {
+            pilot.back();
+            pilot.answered(*now, epoch, 100);
+        }
+        room
+    }
+
+    #[test]
+    fn it_starts_at_the_hint_within_the_cap_and_goes_down_with_it() {
+        let mut pilot = pilot(10);
+        assert_eq!(pilot.parallelism(), WORKERS_DEFAULT);
+        pilot.hinted(7);
+        assert_eq!((pilot.parallelism(), pilot.demand()), (7, 8));
+        pilot.hinted(9);
+        assert_eq!(pilot.parallelism(), 7, "only a lower hint counts once it runs");
+        pilot.hinted(3);
+        assert_eq!(pilot.parallelism(), 3);
+        let mut small = self::pilot(2);
+        small.hinted(7);
+        assert_eq!((small.parallelism(), small.demand()), (2, 2));
+    }
+
+    #[test]
+    fn it_climbs_while_more_at_once_brings_more_and_goes_back_when_it_does_not() {
+        // A server that does eight at once as fast as one, and no more than that.
+        let mut pilot = pilot(52);
+        pilot.hinted(2);
+        let mut now = Instant::now();
+        let mut highest = 0;
+        for _ in 0..400 {
+            let flying = pilot.parallelism();
+            highest = highest.max(flying);
+            let took = SECOND.mul_f64(f64::from(flying.max(8)) / 8.0);
+            round(&mut pilot, &mut now, took);
+        }
+        assert!((8..=10).contains(&pilot.parallelism()), "{}", pilot.parallelism());
+        assert!(highest <= 13, "{highest}");
+    }
+
+    #[test]
+    fn it_does_not_climb_when_nobody_asks_for_more() {
+        let mut pilot = pilot(52);
+        pilot.hinted(4);
+        let mut now = Instant::now();
+        for _ in 0..100 {
+            let epoch = pilot.leave();
+            now += SECOND;
+            pilot.back();
+            pilot.answered(now, epoch, 100);
+        }
+        assert_eq!(pilot.parallelism(), 4);
+    }
+
+    #[test]
+    fn every_limit_closes_the_gate_and_each_asks_for_something_else() {
+        for (setback, parallelism) in [
+            (Setback::RequestLimit, 8),
+            (Setback::TimeLimit, 6),
+            (Setback::ConcurrencyLimit, 4),
+            (Setback::Busy, 6),
+        ] {
+            let mut pilot = pilot(52);
+            pilot.hinted(8);
+            let mut now = Instant::now();
+            let epochs: Vec<u64> = (0..6).map(|_| pilot.leave()).collect();
+            for epoch in epochs {
+                // All six meet the limit; it counts once.
+                pilot.throttled(now, epoch, setback, (Some(2 * SECOND), None));
+            }
+            (0..6).for_each(|_| pilot.back());
+            assert_eq!(pilot.parallelism(), parallelism, "{setback:?}");
+            let waiting = pilot.shut(now).unwrap().waiting(now);
+            assert_eq!((waiting.pause, waiting.asked_for), (2 * SECOND, true));
+            assert_eq!(pilot.room(now + SECOND), 0);
+            // At the very moment it opens, one is let in; then two, then four, then all.
+            now += 2 * SECOND;
+            let rounds: Vec<u16> = (0..4).map(|_| round(&mut pilot, &mut now, SECOND)).collect();
+            let wanted: Vec<u16> = [1, 2, 4, 8].iter().map(|most: &u16| (*most).min(parallelism)).collect();
+            assert_eq!(rounds, wanted, "{setback:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_time_the_pauses_grow_until_something_goes_well() {
+        let mut pilot = pilot(4);
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..3 {
+            let epoch = pilot.leave();
+            pilot.throttled(now, epoch, Setback::RequestLimit, (None, None));
+            pilot.back();
+            let pause = pilot.shut(now).unwrap().waiting(now);
+            assert!(!pause.asked_for);
+            pauses.push(pause.pause);
+            now += pause.pause;
+        }
+        assert!(pauses[0] >= SECOND && pauses[2] > pauses[0], "{pauses:?}");
+        round(&mut pilot, &mut now, SECOND);
+        let epoch = pilot.leave();
+        pilot.throttled(now, epoch, Setback::Busy, (None, Some(30 * SECOND)));
+        assert_eq!(
+            pilot.shut(now).unwrap().waiting(now).pause,
+            30 * SECOND,
+            "what the product's clients wait"
+        );
+    }
+
+    #[test]
+    fn an_answer_to_what_left_before_a_limit_lets_nobody_in_after_it() {
+        let mut pilot = pilot(8);
+        let now = Instant::now();
+        let (before, other) = (pilot.leave(), pilot.leave());
+        pilot.throttled(now, before, Setback::RequestLimit, (Some(SECOND), None));
+        pilot.back();
+        pilot.answered(now, other, 100);
+        pilot.back();
+        assert_eq!(pilot.room(now + SECOND), 1);
+        assert_eq!(pilot.counts(), Counts { requests: 2, request_limit: 1, ..Counts::default() });
+    }
+}
