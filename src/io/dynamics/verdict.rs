@@ -11,8 +11,8 @@ use serde_json::Value as Json;
 
 pub(in crate::io::dynamics) use self::codes::{CHANGE_KEY, Rule, TAKEN, again, by_text, data, mapping, rule};
 use self::codes::{by_code, by_status};
-use super::finops::infolog::Infolog;
 pub(super) use self::tokens::token_refusal;
+use super::finops::infolog::Infolog;
 use crate::domain::refusal::{Refusal, Severity};
 
 /// Longest message that is carried along, in characters.

@@ -13,6 +13,13 @@ mod naming;
 mod operations;
 mod send;
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fake;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod journey;
+
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
