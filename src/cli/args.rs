@@ -147,9 +147,15 @@ pub struct SandboxArgs {
     /// Where it keeps its rows
     #[arg(long, value_name = "FILE", default_value = "sandbox.sqlite")]
     pub store: PathBuf,
-    /// A script of faults to answer with, as JSON
+    /// A script of faults to answer with, and of limits, as JSON
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
+    /// Enforce the service protection limits, the documented ones unless the script has others
+    #[arg(long)]
+    pub protect: bool,
+    /// How long a token lives, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub token_life: Option<u64>,
 }
 
 /// What `ddu quarantine` can do.

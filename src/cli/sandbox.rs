@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::args::SandboxArgs;
 use super::{ALL_WRITTEN, WrongUsage};
 use crate::daemon::signals::{Wish, Wishes};
-use crate::sandbox::{Fault, Sandbox, SandboxOptions};
+use crate::sandbox::{Sandbox, SandboxOptions, Script};
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn run(args: &SandboxArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
@@ -18,8 +18,14 @@ pub(super) async fn run(args: &SandboxArgs, out: &mut dyn Write) -> anyhow::Resu
     }
     let mut options = SandboxOptions::at(&args.store);
     if let Some(path) = &args.faults {
-        options.faults =
-            Fault::read_all(path).map_err(|error| WrongUsage(format!("{:#}", anyhow::Error::from(error))))?;
+        let script = Script::read(path);
+        options.follow(script.map_err(|error| WrongUsage(format!("{:#}", anyhow::Error::from(error))))?);
+    }
+    if args.protect {
+        options.protection.get_or_insert_default();
+    }
+    if let Some(seconds) = args.token_life {
+        options.token_life_s = seconds;
     }
     let mut wishes = Wishes::listen()?;
     let sandbox = Sandbox::open(options)?;

@@ -119,6 +119,9 @@ pub(super) struct RawTarget {
     /// Services, one of five: the name of a systemd credential that holds the certificate and its key (PEM).
     #[schemars(length(min = 1))]
     pub client_certificate_credential: Option<String>,
+    /// Dataverse: whether upserts may go by bulk action (`UpsertMultiple`). It is quicker, but does not tell which records
+    /// were created, so that `ddu undo` cannot remove them.
+    pub bulk_upserts: Option<bool>,
     /// Services: several application users that are used side by side, instead of `client_id` and its secret.
     #[schemars(length(min = 1))]
     pub principals: Option<Vec<RawPrincipal>>,

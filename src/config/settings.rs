@@ -151,6 +151,7 @@ impl Settings {
                     ("target.authority", service.authority.origin().ascii_serialization()),
                     ("target.tenant_id", service.tenant_id.clone()),
                 ]);
+                lines.push(("target.bulk_upserts", service.bulk_upserts.to_string()));
                 lines.extend(service.principals.iter().map(|one| {
                     let workers =
                         one.workers.map(|most| format!(", at most {most} at once")).unwrap_or_default();

@@ -46,6 +46,8 @@ pub struct ServiceTarget {
     pub tenant_id: String,
     /// The application users that requests are made as, side by side; at least one, each another.
     pub principals: Vec<Principal>,
+    /// Whether upserts may go by bulk action, which does not tell what was created.
+    pub bulk_upserts: bool,
 }
 
 /// An application user and how it proves who it is.
@@ -162,6 +164,7 @@ fn sandbox(
         ("client_certificate_file", &raw.client_certificate_file),
         ("client_certificate_credential", &raw.client_certificate_credential),
         ("principals", &raw.principals.as_ref().map(|_| String::new())),
+        ("bulk_upserts", &raw.bulk_upserts.map(|_| String::new())),
     ] {
         if value.is_some() {
             let sentence = format!(
@@ -217,7 +220,13 @@ fn service(audit: &mut Audit<'_>, raw: RawTarget, base: &Path, kind: &str) -> Op
         None => principal(audit, base, &JsonPath::of(&["target"]), alone).map(|alone| vec![alone]),
         Some(several) => side_by_side(audit, base, &alone, several),
     };
-    Some(ServiceTarget { url: url?, authority: authority?, tenant_id: tenant_id?, principals: principals? })
+    Some(ServiceTarget {
+        url: url?,
+        authority: authority?,
+        tenant_id: tenant_id?,
+        principals: principals?,
+        bulk_upserts: raw.bulk_upserts.unwrap_or(false),
+    })
 }
 
 /// Several application users: each complete, each another, and none beside them.

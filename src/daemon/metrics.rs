@@ -389,6 +389,7 @@ mod tests {
                 batch: 0,
                 attempt: 2,
                 written: 97,
+                effects: None,
                 refused: refused(1),
                 made: vec![],
                 took_ms: 2_000,

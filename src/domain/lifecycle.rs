@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::effect::Effects;
 use super::refusal::{RefusedRow, Severity};
 use super::row::StagedColumn;
 
@@ -92,6 +93,9 @@ pub struct BatchHeard {
     pub attempt: u32,
     /// Rows that the target has now.
     pub written: u32,
+    /// What became of the written rows' records; `None` in journals of versions that did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Effects>,
     /// Rows that the target refused.
     pub refused: Vec<RefusedRow>,
     /// Rows whose record got a key that the target made: place in the batch from 0, and the key as receipts have it.

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod conform;
+pub mod effect;
 pub mod entity;
 pub mod identity;
 pub mod job;

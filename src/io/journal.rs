@@ -321,6 +321,7 @@ impl Journal {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::domain::effect::{Effect, Effects, Written};
 
     fn at() -> Timestamp {
         "2026-11-22T14:03:20Z".parse().unwrap()
@@ -379,14 +380,35 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_of_a_version_that_did_not_ask_what_was_created_still_replays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let mut journal = Journal::open(&path, 1).unwrap();
+        for event in [Event::Claimed, staged(), Event::Preflighted { batches: 1, refused: 0 }] {
+            journal.append(at(), &event).unwrap();
+        }
+        journal.append(at(), &Event::BatchSent { batch: 0, attempt: 1 }).unwrap();
+        let heard = r#"{"at":"2026-11-22T14:03:20Z","event":"batch_heard","batch":0,"attempt":1,"written":10,"refused":[],
+            "took_ms":12,"heard_at":"2026-11-22T14:03:20Z","severity":"fine"}"#;
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text += &(heard.replace('\n', "") + "\n");
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        let journal = Journal::open(&path, 1).unwrap();
+        assert_eq!(journal.heard(0, 0).unwrap().unwrap().effects, None);
+    }
+
+    #[test]
     fn the_outcome_of_a_batch_is_read_back_from_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
         let mut journal = Journal::open(&path, 1).unwrap();
+        let mut effects = Effects::default();
+        effects.note(3, Written { effect: Effect::Updated, record: Some(uuid::Uuid::nil()) });
         let heard = BatchHeard {
             batch: 0,
             attempt: 2,
             written: 7,
+            effects: Some(effects),
             refused: vec![],
             made: vec![(3, "dataAreaId='usmf',Number='PO-1'".into())],
             took_ms: 12,

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::advance::{Ended, Until};
 use super::claim::Job;
 use super::read::Unstaged;
-use super::stage::{Identity, check_atomic, headers_kept, of_reading, put_down, set_aside, with_identities};
+use super::stage::{Identity, headers_kept, of_reading, put_down, set_aside, with_identities};
 use super::{Halt, Pipeline};
 use crate::domain::entity::Entity;
 use crate::domain::lifecycle::{Event, Staged, State};
@@ -332,7 +332,7 @@ impl Pipeline {
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             rows += batch.num_rows() as u64;
             bytes += batch_bytes(&batch);
-            check_atomic(self.dynamics.dialect(), load, rows)?;
+            self.check_atomic(load, &sheet.entity, rows).await?;
             if bytes > GROUP_WORKBOOK_ARROW_BYTES_MAX || rows > GROUP_ROWS_MAX {
                 return Ok(Read::TooLarge);
             }

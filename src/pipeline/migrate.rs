@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::claim::Job;
 use super::preflight::{held_back, hold_all};
 use super::{Halt, Pipeline};
+use crate::domain::effect::Effects;
 use crate::domain::lifecycle::{BatchHeard, Event};
 use crate::domain::refusal::{Refusal, RefusedRow, Severity};
 use crate::domain::row::StagedRow;
@@ -173,6 +174,7 @@ impl Pipeline {
             batch: number,
             attempt,
             written: 0,
+            effects: Some(Effects::default()),
             refused,
             made: Vec::new(),
             took_ms: 0,
@@ -192,9 +194,13 @@ impl Pipeline {
                 report => report?,
             };
             heard.made = report.made.into_iter().map(|(at, key)| (places[at].0, key)).collect();
+            let effects = heard.effects.get_or_insert_default();
             for (at, ((index, _), outcome)) in places.iter().zip(report.outcomes).enumerate() {
                 match (outcome, report.culprit) {
-                    (Outcome::Written, _) => heard.written += 1,
+                    (Outcome::Written(written), _) => {
+                        heard.written += 1;
+                        effects.note(*index, written);
+                    }
                     (Outcome::Refused(_), Some(culprit)) if culprit != at => {
                         let refusals = vec![held_back(places[culprit].1)];
                         heard.refused.push(RefusedRow { index: *index, refusals });

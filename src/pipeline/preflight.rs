@@ -17,6 +17,9 @@ use crate::domain::value::Value;
 use crate::io::delta::{ReceiptsOf, RowReader};
 use crate::io::dynamics::RowPlan;
 
+/// Operations in one change set. Dataverse refuses more. Source: `dynamics.md` §3.1.
+pub const CHANGE_SET_OPERATIONS_MAX: u64 = 1_000;
+
 /// The rows of a part, batch by batch, in the order in which they were staged: the same cut at every look.
 pub struct Batches {
     reader: RowReader,
@@ -86,10 +89,9 @@ impl Pipeline {
             .collect();
         let select =
             staged.columns.iter().map(|column| at.get(&column.name.to_lowercase()).copied()).collect();
-        let rows = match load.atomic {
-            true => self.dynamics.dialect().change_set_operations_max() as u32,
-            false => load.batch_size,
-        };
+        // All or none is one batch, however many rows staging has let through.
+        let whole = u32::try_from(staged.rows.max(CHANGE_SET_OPERATIONS_MAX)).unwrap_or(u32::MAX);
+        let rows = if load.atomic { whole } else { load.batch_size };
         Ok(Batches { reader, select, rows, number: 0, rest: Vec::new().into_iter() })
     }
 
@@ -146,6 +148,7 @@ impl Pipeline {
         let (entity, mut plan) = self.plan(load, &staged.columns).await?;
         // Rows that are merely appended are new and have no receipts.
         if load.overwrite || job.record.heals.is_some() {
+            plan.expect_known_rows();
             let mut receipts = self.lake.receipts(ReceiptsOf::Table(&load.table_name)).await?;
             while let Some(written) = receipts.next().await? {
                 plan.keep_records(

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::claim::Job;
 use super::{Halt, Pipeline};
+use crate::domain::conform::guid_in;
 use crate::domain::entity::Entity;
 use crate::domain::lifecycle::{Event, Staged};
 use crate::domain::refusal::RefusedRow;
@@ -59,16 +60,23 @@ impl Pipeline {
                 let written = (0..).zip(&rows).filter(|(index, _)| !refused.contains(index));
                 let made: HashMap<u32, &String> =
                     heard.made.iter().map(|(index, key)| (*index, key)).collect();
-                let receipt = |(index, row): (u32, &StagedRow)| Receipt {
-                    table_name: load.table_name.to_string(),
-                    row_id: row.id,
-                    target_key: made
-                        .get(&index)
-                        .map(|key| (*key).clone())
-                        .unwrap_or_else(|| plan.target_key(self.dynamics.target_id(), row)),
-                    job: record.job.to_string(),
-                    batch_id: number as i32,
-                    time: heard.heard_at,
+                let receipt = |(index, row): (u32, &StagedRow)| {
+                    let target_key = match made.get(&index) {
+                        Some(made) => (*made).clone(),
+                        None => plan.target_key(self.dynamics.target_id(), row),
+                    };
+                    let effect = heard.effects.as_ref().map(|effects| effects.of(index));
+                    let told = effect.and_then(|written| written.record);
+                    Receipt {
+                        table_name: load.table_name.to_string(),
+                        row_id: row.id,
+                        job: record.job.to_string(),
+                        batch_id: number as i32,
+                        time: heard.heard_at,
+                        created: effect.and_then(|written| written.effect.created()),
+                        record_id: told.or_else(|| guid_in(&target_key)).map(|id| id.to_string()),
+                        target_key,
+                    }
                 };
                 writer.add(&written.map(receipt).collect::<Vec<_>>()).await?;
             }

@@ -12,6 +12,7 @@ use deltalake::arrow::datatypes::Int64Type;
 use super::brought::held_by_package;
 use super::claim::Job;
 use super::mended::{Mended, Returned};
+use super::preflight::CHANGE_SET_OPERATIONS_MAX;
 use super::read::{OpenSheet, Unstaged};
 use super::successors::Predecessors;
 use super::{Halt, Pipeline};
@@ -163,7 +164,7 @@ impl Pipeline {
         let mut rows = 0;
         while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
             rows += batch.num_rows() as u64;
-            check_atomic(self.dynamics.dialect(), load, rows)?;
+            self.check_atomic(load, &sheet.entity, rows).await?;
         }
         Ok(())
     }
@@ -308,7 +309,7 @@ impl Pipeline {
         let mut rows = 0;
         while let Some(read) = self.next_batch(&mut sheet.reading).await? {
             rows += read.num_rows() as u64;
-            check_atomic(self.dynamics.dialect(), load, rows)?;
+            self.check_atomic(load, &sheet.entity, rows).await?;
             let mut batch = with_identities(&target, &sheet.header, &columns, &read);
             if let Some(mended) = &mut mended {
                 batch = mended.take(read.column(1).as_string(), batch).await?;
@@ -444,20 +445,31 @@ fn of_healing(staged: &Staged, given: u64, held: u64, table: &str) -> Vec<String
     .collect()
 }
 
-/// `atomic` beyond one change set is refused before anything is staged.
-pub(super) fn check_atomic(dialect: Dialect, load: &LoadSettings, rows: u64) -> Result<(), Unstaged> {
-    let max = dialect.change_set_operations_max();
-    if load.atomic && rows > max as u64 {
-        let product = match dialect {
-            Dialect::Dataverse => "Dataverse",
-            Dialect::Finops => "Finance & Operations",
+impl Pipeline {
+    /// `atomic` beyond what one transaction of the target holds is refused before anything is staged.
+    pub(super) async fn check_atomic(
+        &self,
+        load: &LoadSettings,
+        entity: &Entity,
+        rows: u64,
+    ) -> Result<(), Unstaged> {
+        if !load.atomic || rows <= CHANGE_SET_OPERATIONS_MAX {
+            return Ok(());
+        }
+        let max = self.dynamics.transaction_rows_max(entity, load.mode).await as u64;
+        if rows <= max {
+            return Ok(());
+        }
+        let what = match (self.dynamics.dialect(), max) {
+            (Dialect::Finops, _) => "what one change set of Finance & Operations takes",
+            (Dialect::Dataverse, CHANGE_SET_OPERATIONS_MAX) => "what one change set of Dataverse takes",
+            (Dialect::Dataverse, _) => "what one bulk action may hold",
         };
-        return Err(Unstaged::Senders(format!(
-            "`atomic` asks for one transaction, and the workbook has more than {max} rows, which is what one change set \
-             of {product} takes; split the workbook, or take `atomic` out of its sidecar"
-        )));
+        Err(Unstaged::Senders(format!(
+            "`atomic` asks for one transaction, and the workbook has more than {max} rows, which is {what}; split the \
+             workbook, or take `atomic` out of its sidecar"
+        )))
     }
-    Ok(())
 }
 
 /// What the identities of a load's rows are made of.

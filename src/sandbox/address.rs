@@ -81,7 +81,7 @@ pub(super) fn key(table: &Table, text: &str) -> Result<Key, ApiError> {
         };
         return id.parse().map(Key::Id).map_err(|_| ApiError::undefined_key(table));
     }
-    let names_are = |columns: &[&str]| {
+    let names_are = |columns: &[String]| {
         columns.len() == pairs.len()
             && columns.iter().all(|column| pairs.iter().any(|(name, _)| name == column))
     };

@@ -2,14 +2,13 @@
 
 use axum::http::Method;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::address::{self, Segment};
 use super::ask::{Answer, Ask};
 use super::error::ApiError;
 use super::schema::{Schema, Table};
-use super::store::Session;
-use super::{definitions, metadata, query, rows};
+use super::store::{Session, own_id};
+use super::{association, bulk, definitions, metadata, query, rows};
 
 /// What can be answered from the schema alone, without waiting for the store; `None` for everything about rows.
 pub(super) fn described(schema: &Schema, ask: &Ask) -> Option<Answer> {
@@ -18,6 +17,10 @@ pub(super) fn described(schema: &Schema, ask: &Ask) -> Option<Answer> {
         [] => reading(ask).map(|()| metadata::service_document(schema, ask)),
         [only] if only.name == "$metadata" => reading(ask).map(|()| metadata::document(schema)),
         [only] if only.name == "WhoAmI" => reading(ask).map(|()| who_am_i(ask)),
+        [only] if only.name == "RetrieveVersion" => reading(ask).map(|()| version(ask)),
+        [only] if only.name == "sdkmessagefilters" => {
+            reading(ask).and_then(|()| definitions::message_filters(schema, ask))
+        }
         [first, rest @ ..] if first.name == "EntityDefinitions" => {
             reading(ask).and_then(|()| definitions::answer(schema, first, rest, ask))
         }
@@ -31,6 +34,7 @@ pub(super) fn respond(session: &mut Session<'_>, ask: &Ask) -> Answer {
     if let Some(answer) = described(session.schema(), ask) {
         return answer;
     }
+    session.count_operations(1);
     match dispatch(session, ask) {
         Ok(answer) => answer,
         Err(error) => Answer::refusal(&error, ask.prefer),
@@ -61,8 +65,8 @@ fn collection(
         ([], &Method::POST) => rows::create(session, table, ask),
         ([count], &Method::GET) if count.name == "$count" => query::count(session, table, ask),
         ([], method) => Err(ApiError::method_not_allowed(method.as_str(), &ask.path)),
-        ([action, ..], _) if action.name.starts_with("Microsoft.Dynamics.CRM.") => {
-            Err(ApiError::not_played(&format!("the action {}", action.name)))
+        ([action], _) if action.name.starts_with("Microsoft.Dynamics.CRM.") => {
+            bulk::act(session, table, &action.name, ask)
         }
         ([segment, ..], _) => Err(ApiError::unknown_segment(&segment.name)),
     }
@@ -83,8 +87,8 @@ fn record(
         }
         ([], &Method::PATCH) => rows::upsert(session, table, &key, ask),
         ([], &Method::DELETE) => rows::delete(session, table, &key, ask),
-        ([navigation, reference], &Method::PUT | &Method::DELETE) if reference.name == "$ref" => {
-            rows::refer(session, table, &key, &navigation.name, ask)
+        ([navigation, reference], _) if reference.name == "$ref" => {
+            association::answer(session, table, &key, navigation, ask)
         }
         ([], method) => Err(ApiError::method_not_allowed(method.as_str(), &ask.path)),
         ([segment, ..], _) => {
@@ -105,13 +109,21 @@ fn reading(ask: &Ask) -> Result<(), ApiError> {
     }
 }
 
+/// The version of the service that the server stands for.
+fn version(ask: &Ask) -> Answer {
+    let body = json!({
+        "@odata.context": format!("{}$metadata#Microsoft.Dynamics.CRM.RetrieveVersionResponse", ask.root()),
+        "Version": "9.2.24054.00192",
+    });
+    Answer::json(200, body.to_string().into_bytes())
+}
+
 fn who_am_i(ask: &Ask) -> Answer {
-    let id = |what: &str| Uuid::new_v5(&Uuid::NAMESPACE_DNS, format!("ddu.sandbox {what}").as_bytes());
     let body = json!({
         "@odata.context": format!("{}$metadata#Microsoft.Dynamics.CRM.WhoAmIResponse", ask.root()),
-        "BusinessUnitId": id("business unit"),
-        "UserId": id("user"),
-        "OrganizationId": id("organization"),
+        "BusinessUnitId": own_id("business unit"),
+        "UserId": own_id("user"),
+        "OrganizationId": own_id("organization"),
     });
     Answer::json(200, body.to_string().into_bytes())
 }

@@ -66,6 +66,10 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     /// The record that was written, `accounts(<guid>)`: what its Content-ID stands for in a change set.
     pub(super) record: Option<String>,
+    /// Whether only half of the body is sent.
+    pub(super) torn: bool,
+    /// Whether a refusal keeps its words, whatever the server's voice.
+    pub(super) verbatim: bool,
 }
 
 /// The type of JSON answers.
@@ -94,6 +98,12 @@ impl Ask {
             org,
             references: Arc::default(),
         }
+    }
+
+    /// The same request without conditions and without the wish to see what was stored.
+    pub(super) fn unconditional(&self) -> Self {
+        let prefer = Prefer { representation: false, ..self.prefer };
+        Ask { if_match: None, if_none_match: None, prefer, ..self.clone() }
     }
 
     /// The address under which the API's resources stand.
@@ -197,7 +207,15 @@ fn decode_form(text: &str) -> String {
 impl Answer {
     /// An answer without a body.
     pub(super) fn empty(status: u16) -> Self {
-        Answer { status, headers: Vec::new(), content_type: None, body: Vec::new(), record: None }
+        Answer {
+            status,
+            headers: Vec::new(),
+            content_type: None,
+            body: Vec::new(),
+            record: None,
+            torn: false,
+            verbatim: false,
+        }
     }
 
     /// An answer with a JSON body.

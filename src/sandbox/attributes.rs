@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::definitions::{Definition, map, metadata_id};
 use super::error::ApiError;
-use super::schema::{Column, Kind, Required, Table};
+use super::schema::{Column, Flavour, Kind, Required, Table};
 
 /// The language of all labels: English (United States).
 const LANGUAGE: i32 = 1033;
@@ -44,7 +44,9 @@ pub(super) fn cast(segment: &str) -> Result<&'static str, ApiError> {
 /// The name of the type that describes the column.
 pub(super) fn metadata_type(column: &Column) -> &'static str {
     match column.kind {
-        Kind::Id => "UniqueIdentifierAttributeMetadata",
+        Kind::Id | Kind::Guid => "UniqueIdentifierAttributeMetadata",
+        Kind::Binary => "ImageAttributeMetadata",
+        Kind::Double { .. } => "DoubleAttributeMetadata",
         Kind::Text { .. } => "StringAttributeMetadata",
         Kind::Memo { .. } => "MemoAttributeMetadata",
         Kind::Integer { .. } => "IntegerAttributeMetadata",
@@ -64,7 +66,9 @@ pub(super) fn metadata_type(column: &Column) -> &'static str {
 /// `AttributeType` and `AttributeTypeName`; a multi-select calls itself `Virtual` (dynamics.md §2.6).
 fn type_names(column: &Column) -> (&'static str, &'static str) {
     match column.kind {
-        Kind::Id => ("Uniqueidentifier", "UniqueidentifierType"),
+        Kind::Id | Kind::Guid => ("Uniqueidentifier", "UniqueidentifierType"),
+        Kind::Binary => ("Virtual", "ImageType"),
+        Kind::Double { .. } => ("Double", "DoubleType"),
         Kind::Text { .. } => ("String", "StringType"),
         Kind::Memo { .. } => ("Memo", "MemoType"),
         Kind::Integer { .. } => ("Integer", "IntegerType"),
@@ -77,8 +81,9 @@ fn type_names(column: &Column) -> (&'static str, &'static str) {
         Kind::State { .. } => ("State", "StateType"),
         Kind::Status { .. } => ("Status", "StatusType"),
         Kind::Date | Kind::DateTime => ("DateTime", "DateTimeType"),
-        Kind::Lookup { customer: true, .. } => ("Customer", "CustomerType"),
-        Kind::Lookup { customer: false, .. } => ("Lookup", "LookupType"),
+        Kind::Lookup { flavour: Flavour::Customer, .. } => ("Customer", "CustomerType"),
+        Kind::Lookup { flavour: Flavour::Owner, .. } => ("Owner", "OwnerType"),
+        Kind::Lookup { flavour: Flavour::Plain, .. } => ("Lookup", "LookupType"),
     }
 }
 
@@ -120,7 +125,8 @@ pub(super) fn definition(table: &Table, column: &Column) -> Definition {
 pub(super) fn cast_definition(table: &Table, column: &Column) -> Definition {
     let mut definition = definition(table, column);
     let own = match &column.kind {
-        Kind::Id => json!({}),
+        Kind::Id | Kind::Guid => json!({}),
+        Kind::Binary => json!({ "MaxHeight": 144, "MaxWidth": 144 }),
         Kind::Text { length_max, format } => json!({
             "MaxLength": length_max,
             "DatabaseLength": length_max * 2,
@@ -135,7 +141,7 @@ pub(super) fn cast_definition(table: &Table, column: &Column) -> Definition {
         }),
         Kind::Integer { min, max } => json!({ "MinValue": min, "MaxValue": max, "Format": "None" }),
         Kind::BigInt => json!({ "MinValue": i64::MIN, "MaxValue": i64::MAX }),
-        Kind::Decimal { min, max, precision } => {
+        Kind::Double { min, max, precision } | Kind::Decimal { min, max, precision } => {
             json!({ "MinValue": min, "MaxValue": max, "Precision": precision })
         }
         Kind::Money { min, max, precision } => json!({
@@ -163,7 +169,7 @@ pub(super) fn cast_definition(table: &Table, column: &Column) -> Definition {
             "MaxSupportedValue": "9999-12-30T23:59:59Z",
         }),
         Kind::Lookup { targets, .. } => {
-            let targets: Vec<&str> = targets.iter().map(|target| target.table).collect();
+            let targets: Vec<&str> = targets.iter().map(|target| target.table.as_str()).collect();
             json!({ "Targets": targets })
         }
     };
@@ -190,12 +196,12 @@ fn option_set(table: &Table, column: &Column) -> Option<Json> {
             }));
         }
         Kind::Choice { options, .. } | Kind::MultiChoice { options } => {
-            options.iter().map(|item| option(item.value, item.label)).collect()
+            options.iter().map(|item| option(item.value, &item.label)).collect()
         }
         Kind::State { options } => options
             .iter()
             .map(|item| {
-                let mut option = map(option(item.value, item.label));
+                let mut option = map(option(item.value, &item.label));
                 option.insert("DefaultStatus".to_owned(), json!(item.default_status));
                 option.insert("InvariantName".to_owned(), json!(item.label));
                 Json::Object(option)
@@ -204,7 +210,7 @@ fn option_set(table: &Table, column: &Column) -> Option<Json> {
         Kind::Status { options } => options
             .iter()
             .map(|item| {
-                let mut option = map(option(item.value, item.label));
+                let mut option = map(option(item.value, &item.label));
                 option.insert("State".to_owned(), json!(item.state));
                 Json::Object(option)
             })

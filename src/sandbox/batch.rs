@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::api;
 use super::ask::{Answer, Ask, BATCHED_URL_BYTES_MAX, Prefer, below_root};
+use super::draft::unknown_reference;
 use super::error::ApiError;
-use super::rows;
 use super::store::Session;
+use super::voice::Voice;
 
 /// Operations in one batch. Source: dynamics.md §3.1.
 pub(super) const OPERATIONS_MAX: usize = 1_000;
@@ -90,8 +91,8 @@ impl Batch {
     ///
     /// Without `odata.continue-on-error` the first failure ends the batch and its status becomes the batch's; what
     /// succeeded before it stays. A failed change set takes back all of its own and answers with the one that failed.
-    pub(super) fn run(mut self, session: &mut Session<'_>) -> BatchAnswer {
-        let mut out = Multipart::new("batchresponse");
+    pub(super) fn run(mut self, session: &mut Session<'_>, voice: Voice) -> BatchAnswer {
+        let mut out = Multipart::new("batchresponse", voice);
         let mut status = 200;
         for item in &mut self.items {
             let failed = match item {
@@ -162,7 +163,7 @@ fn run_change_set(
             (vec![(None, answer)], Some(500))
         }
     };
-    let mut set = Multipart::new("changesetresponse");
+    let mut set = Multipart::new("changesetresponse", out.voice);
     for (content_id, answer) in &answers {
         set.answer(answer, content_id.as_deref());
     }
@@ -178,7 +179,7 @@ fn refer(ask: &mut Ask, references: &HashMap<String, String>) -> Result<(), ApiE
     if let Some(rest) = ask.path.strip_prefix('$') {
         let end = rest.find('/').unwrap_or(rest.len());
         let content_id = &rest[..end];
-        let record = references.get(content_id).ok_or_else(|| rows::unknown_reference(content_id))?;
+        let record = references.get(content_id).ok_or_else(|| unknown_reference(content_id))?;
         ask.path = format!("{record}{}", &rest[end..]);
     }
     Ok(())
@@ -369,11 +370,12 @@ fn find(hay: &[u8], needle: &[u8]) -> Option<usize> {
 struct Multipart {
     boundary: String,
     body: Vec<u8>,
+    voice: Voice,
 }
 
 impl Multipart {
-    fn new(kind: &str) -> Self {
-        Multipart { boundary: format!("{kind}_{}", Uuid::new_v4()), body: Vec::new() }
+    fn new(kind: &str, voice: Voice) -> Self {
+        Multipart { boundary: format!("{kind}_{}", Uuid::new_v4()), body: Vec::new(), voice }
     }
 
     fn line(&mut self, line: &str) {
@@ -408,7 +410,12 @@ impl Multipart {
             self.line(&format!("{name}: {value}"));
         }
         self.line("");
-        self.body.extend_from_slice(&answer.body);
+        if answer.succeeded() {
+            self.body.extend_from_slice(&answer.body);
+        } else {
+            let spoken = self.voice.speak(answer.status, answer.body.clone());
+            self.body.extend_from_slice(&spoken);
+        }
         self.line("");
     }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::address::Segment;
 use super::ask::{Answer, Ask, Query};
 use super::attributes::{self, label, managed};
+use super::bulk;
 use super::error::ApiError;
 use super::filter::{self, Filter, Operator, Part};
 use super::literal::{Literal, quoted};
@@ -68,6 +69,29 @@ pub(super) fn answer(
 /// A stable id for a definition.
 pub(super) fn metadata_id(parts: &[&str]) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_DNS, format!("ddu.sandbox metadata {}", parts.join(" ")).as_bytes())
+}
+
+/// `sdkmessagefilters`: which table takes which message, as clients ask for the bulk messages. Source: dynamics.md §2.5.
+///
+/// # Errors
+/// 400 for an unknown property.
+pub(super) fn message_filters(schema: &Schema, ask: &Ask) -> Result<Answer, ApiError> {
+    ask.query.only(&["$select", "$filter", "$expand"])?;
+    let mut filters = Vec::new();
+    for table in schema.tables() {
+        for message in bulk::messages(table) {
+            let name = json!({ "sdkmessageid": metadata_id(&[message]), "name": message });
+            let id = metadata_id(&[&table.logical_name, "message", message]);
+            let mut properties = map(json!({
+                "sdkmessagefilterid": id,
+                "primaryobjecttypecode": table.logical_name,
+                "_sdkmessageid_value": metadata_id(&[message]),
+            }));
+            properties.insert("sdkmessageid".to_owned(), name.clone());
+            filters.push(Definition { properties, expandable: vec![("sdkmessageid", name)] });
+        }
+    }
+    list(ask, "sdkmessagefilters", filters)
 }
 
 fn table_of<'s>(schema: &'s Schema, key: &str) -> Result<&'s Table, ApiError> {
@@ -178,7 +202,7 @@ fn entity(schema: &Schema, table: &Table) -> Definition {
 
 fn key_definition(table: &Table, key: &AlternateKey) -> Map<String, Json> {
     map(json!({
-        "MetadataId": metadata_id(&[&table.logical_name, key.name]),
+        "MetadataId": metadata_id(&[&table.logical_name, &key.name]),
         "LogicalName": key.name,
         "SchemaName": key.name,
         "EntityLogicalName": table.logical_name,
@@ -186,7 +210,7 @@ fn key_definition(table: &Table, key: &AlternateKey) -> Map<String, Json> {
         "EntityKeyIndexStatus": "Active",
         "IsManaged": false,
         "IsSecondaryKey": false,
-        "DisplayName": label(key.label),
+        "DisplayName": label(&key.label),
     }))
 }
 
@@ -196,9 +220,9 @@ fn relationship(
     column: &Column,
     target: &Target,
 ) -> Option<Map<String, Json>> {
-    let to = schema.logical(target.table)?;
+    let to = schema.logical(&target.table)?;
     Some(map(json!({
-        "MetadataId": metadata_id(&[&from.logical_name, target.relationship]),
+        "MetadataId": metadata_id(&[&from.logical_name, &target.relationship]),
         "SchemaName": target.relationship,
         "RelationshipType": "OneToManyRelationship",
         "IsCustomRelationship": false,

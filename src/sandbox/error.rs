@@ -1,5 +1,7 @@
 //! The refusals of the Web API: status, code and message as Dataverse documents them.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json};
 
 use super::schema::{Column, Kind, Table};
@@ -8,20 +10,20 @@ use super::schema::{Column, Kind, Table};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) status: u16,
-    pub(super) code: &'static str,
+    pub(super) code: Cow<'static, str>,
     pub(super) message: String,
 }
 
 impl ApiError {
     /// A refusal with these words.
-    pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        ApiError { status, code, message: message.into() }
+    pub(super) fn new(status: u16, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        ApiError { status, code: code.into(), message: message.into() }
     }
 
     /// The OData error object. `annotated` adds what `Prefer: odata.include-annotations="*"` asks for.
     pub(super) fn to_json(&self, annotated: bool) -> Vec<u8> {
         let mut error = Map::new();
-        error.insert("code".to_owned(), Json::from(self.code));
+        error.insert("code".to_owned(), Json::from(self.code.as_ref()));
         error.insert("message".to_owned(), Json::from(self.message.as_str()));
         if annotated {
             let code = self.code.trim_start_matches("0x").to_lowercase();

@@ -4,22 +4,25 @@
 //! [
 //!   { "on": { "entity": "accounts", "request": 3 }, "answer": { "cut": "after" } },
 //!   { "on": { "kind": "batch", "every": 10 }, "answer": { "status": 429, "retry_after": "2" } },
-//!   { "on": { "kind": "token", "request": 1 }, "answer": { "status": 503, "html": true, "delay_ms": 50 } }
+//!   { "on": { "kind": "token", "request": 1 }, "answer": { "status": 503, "html": true, "delay_ms": 50 } },
+//!   { "on": { "kind": "operation", "entity": "accounts", "request": 7 }, "answer": { "code": "0x80044150" } },
+//!   { "on": { "kind": "operation", "column": "name", "value": "bad" }, "answer": { "code": "0x80040265" } }
 //! ]
 //! ```
 
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::known;
 
 /// Longest delay of one answer in milliseconds.
 pub const DELAY_MS_MAX: u64 = 600_000;
 
 /// One rule: disturb these requests in this way. The first rule that fires wins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "RawFault")]
 pub struct Fault {
     /// Which requests.
     pub on: FaultTrigger,
@@ -27,8 +30,38 @@ pub struct Fault {
     pub answer: FaultAnswer,
 }
 
-/// Which requests a rule disturbs. Only requests that match `kind` and `entity` are counted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// A rule as a script spells it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFault {
+    on: FaultTrigger,
+    answer: FaultAnswer,
+}
+
+impl TryFrom<RawFault> for Fault {
+    type Error = String;
+
+    fn try_from(RawFault { on, answer }: RawFault) -> Result<Self, Self::Error> {
+        let single = on.kind == RequestKind::Operation;
+        if !single && (on.column.is_some() || on.value.is_some() || on.sticky) {
+            return Err("`column`, `value` and `sticky` need `kind` to be `operation`".to_owned());
+        }
+        if on.value.is_some() && on.column.is_none() {
+            return Err("`value` needs a `column`".to_owned());
+        }
+        if on.probability.is_some_and(|probability| !(0.0..=1.0).contains(&probability)) {
+            return Err("`probability` is from 0 to 1".to_owned());
+        }
+        let plain = matches!(&answer.then, Disturbance::Status { retry_after: None, html: false, .. });
+        if single && !(plain && answer.delay.is_zero()) {
+            return Err("an operation is answered with `status`, `code` and `message` alone".to_owned());
+        }
+        Ok(Fault { on, answer })
+    }
+}
+
+/// Which requests a rule disturbs. Only requests that match `kind`, `entity`, `column` and `value` are counted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultTrigger {
     /// What kind of request.
@@ -36,7 +69,13 @@ pub struct FaultTrigger {
     /// The entity set that is addressed; for a batch, by any of its operations. `None` is every one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity: Option<String>,
-    /// Only the request with this number, from 1.
+    /// Only operations whose body has this property.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Only operations where that property has this value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Json>,
+    /// Only the request, or operation, with this number, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<u64>,
     /// Only each request whose number divides by this.
@@ -45,6 +84,15 @@ pub struct FaultTrigger {
     /// At most so many times.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
+    /// How likely a match is disturbed, from 0 to 1; the same matches again with the same `seed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+    /// Where the chances begin.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seed: u64,
+    /// An operation that was refused is refused again when the same row comes again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sticky: bool,
 }
 
 /// The kinds of requests that rules tell apart.
@@ -62,6 +110,8 @@ pub enum RequestKind {
     Token,
     /// Any of these.
     Any,
+    /// The write of one record, whether it comes alone, in a batch, in a change set or in a bulk action.
+    Operation,
 }
 
 /// What happens to a request. The parts can be combined with `delay_ms`; `status` and `cut` exclude each other.
@@ -88,12 +138,12 @@ pub enum Disturbance {
         code: Option<String>,
         /// `error.message`; where it is `None` the documented text of the code.
         message: Option<String>,
-        /// The `Retry-After` header as it stands.
+        /// The `Retry-After` header as it stands; `date+5` is the HTTP date five seconds from now.
         retry_after: Option<String>,
         /// A gateway's HTML page in place of the OData error.
         html: bool,
     },
-    /// The connection is cut without a byte of an answer.
+    /// The connection is cut.
     Cut(Cut),
 }
 
@@ -105,6 +155,8 @@ pub enum Cut {
     Before,
     /// Everything was carried out and committed.
     After,
+    /// Everything was carried out and committed, and half of the answer's body was sent.
+    During,
 }
 
 /// A fault script that cannot be used. The operator must act.
@@ -119,8 +171,8 @@ pub enum FaultsError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is not a list of rules.
-    #[error("the fault script `{path}` is not a list of rules: {source}")]
+    /// The file is neither a list of rules nor a script.
+    #[error("the fault script `{path}` cannot be used: {source}")]
     Malformed {
         /// The file.
         path: std::path::PathBuf,
@@ -131,17 +183,6 @@ pub enum FaultsError {
 }
 
 impl Fault {
-    /// The rules in a file.
-    ///
-    /// # Errors
-    /// When it cannot be read or is not a JSON list of rules; unknown keys are refused.
-    pub fn read_all(path: &Path) -> Result<Vec<Fault>, FaultsError> {
-        let text = std::fs::read(path)
-            .map_err(|source| FaultsError::Unreadable { path: path.to_owned(), source })?;
-        serde_json::from_slice(&text)
-            .map_err(|source| FaultsError::Malformed { path: path.to_owned(), source })
-    }
-
     /// The batch with this number is cut, before or after it was carried out.
     pub fn cut_batch(number: u64, cut: Cut) -> Self {
         let on = FaultTrigger { request: Some(number), ..FaultTrigger::default() };
@@ -151,14 +192,20 @@ impl Fault {
     /// The batch with this number is refused with this status, and so many seconds to wait where there is a number.
     pub fn refuse_batch(number: u64, status: u16, retry_after: Option<&str>) -> Self {
         let on = FaultTrigger { request: Some(number), ..FaultTrigger::default() };
-        let then = Disturbance::Status {
-            status,
-            code: None,
-            message: None,
-            retry_after: retry_after.map(str::to_owned),
-            html: false,
-        };
-        Fault { on, answer: FaultAnswer { delay: Duration::ZERO, then } }
+        let mut answer = FaultAnswer::status(status);
+        if let Disturbance::Status { retry_after: wait, .. } = &mut answer.then {
+            *wait = retry_after.map(str::to_owned);
+        }
+        Fault { on, answer }
+    }
+}
+
+impl FaultAnswer {
+    /// A refusal with this status and its usual code and text.
+    pub fn status(status: u16) -> Self {
+        let (code, message, retry_after) = (None, None, None);
+        let then = Disturbance::Status { status, code, message, retry_after, html: false };
+        FaultAnswer { delay: Duration::ZERO, then }
     }
 }
 
@@ -194,7 +241,10 @@ impl TryFrom<RawAnswer> for FaultAnswer {
             return Err(format!("`delay_ms` is at most {DELAY_MS_MAX}"));
         }
         let worded = raw.code.is_some() || raw.message.is_some() || raw.retry_after.is_some() || raw.html;
-        let then = match (raw.status, raw.cut) {
+        // A known code brings its status along.
+        let usual = raw.code.as_deref().filter(|_| raw.cut.is_none()).and_then(known::by_code);
+        let status = raw.status.or(usual.map(|known| known.status));
+        let then = match (status, raw.cut) {
             (Some(_), Some(_)) => return Err("`status` and `cut` exclude each other".to_owned()),
             (Some(status @ 400..=599), None) => Disturbance::Status {
                 status,
@@ -207,7 +257,9 @@ impl TryFrom<RawAnswer> for FaultAnswer {
                 return Err(format!("`status` is from 400 to 599, not {status}"));
             }
             (None, _) if worded => {
-                return Err("`code`, `message`, `retry_after` and `html` need a `status`".to_owned());
+                return Err("`code`, `message`, `retry_after` and `html` need a `status`, or a `code` that is known to \
+                            have one"
+                    .to_owned());
             }
             (None, Some(cut)) => Disturbance::Cut(cut),
             (None, None) if raw.delay_ms == 0 => {
@@ -233,45 +285,6 @@ impl From<FaultAnswer> for RawAnswer {
     }
 }
 
-/// The rules of a running server with what they counted.
-pub(super) struct Faults {
-    rules: Vec<(Fault, AtomicU64, AtomicU64)>,
-}
-
-impl Faults {
-    /// These rules, nothing counted yet.
-    pub(super) fn new(rules: Vec<Fault>) -> Self {
-        let counted = |rule| (rule, AtomicU64::new(0), AtomicU64::new(0));
-        Faults { rules: rules.into_iter().map(counted).collect() }
-    }
-
-    /// What happens to this request; counts it for every rule that it matches.
-    pub(super) fn strike<'e>(
-        &self,
-        kind: RequestKind,
-        entities: impl Iterator<Item = &'e str> + Clone,
-    ) -> FaultAnswer {
-        let mut struck = None;
-        for (rule, seen, fired) in &self.rules {
-            let kind_matches = rule.on.kind == RequestKind::Any || rule.on.kind == kind;
-            let entity = rule.on.entity.as_deref();
-            if !kind_matches || !entity.is_none_or(|entity| entities.clone().any(|name| name == entity)) {
-                continue;
-            }
-            let number = seen.fetch_add(1, Ordering::SeqCst) + 1;
-            let due = rule.on.request.is_none_or(|wanted| wanted == number)
-                && rule.on.every.is_none_or(|every| every > 0 && number % every == 0);
-            if !due || struck.is_some() {
-                continue;
-            }
-            if rule.on.times.is_none_or(|times| fired.fetch_add(1, Ordering::SeqCst) < times) {
-                struck = Some(rule.answer.clone());
-            }
-        }
-        struck.unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -290,6 +303,13 @@ mod tests {
             r#"{"on":{},"answer":{"retry_after":"2"}}"#,
             r#"{"on":{},"answer":{"cut":"sometimes"}}"#,
             r#"{"on":{"entitty":"accounts"},"answer":{"cut":"after"}}"#,
+            r#"{"on":{},"answer":{"code":"0x80099999"}}"#,
+            r#"{"on":{"column":"name"},"answer":{"status":400}}"#,
+            r#"{"on":{"kind":"operation","value":1},"answer":{"status":400}}"#,
+            r#"{"on":{"kind":"operation"},"answer":{"cut":"after"}}"#,
+            r#"{"on":{"kind":"operation"},"answer":{"status":429,"retry_after":"2"}}"#,
+            r#"{"on":{"kind":"operation"},"answer":{"status":400,"delay_ms":5}}"#,
+            r#"{"on":{"probability":1.5},"answer":{"status":503}}"#,
         ] {
             assert!(rule(json).is_err(), "{json}");
         }
@@ -301,21 +321,11 @@ mod tests {
             Fault::cut_batch(3, Cut::After),
             Fault::refuse_batch(1, 429, Some("2")),
             rule(r#"{"on":{"kind":"any","every":2,"times":1},"answer":{"delay_ms":5}}"#).unwrap(),
+            rule(r#"{"on":{"kind":"operation","column":"name","value":"x","sticky":true},"answer":{"status":400,"code":"0x80040265"}}"#)
+                .unwrap(),
+            rule(r#"{"on":{"probability":0.25,"seed":3},"answer":{"cut":"during"}}"#).unwrap(),
         ] {
             assert_eq!(rule(&serde_json::to_string(&fault).unwrap()).unwrap(), fault);
         }
-    }
-
-    #[test]
-    fn only_matching_requests_are_counted() {
-        let faults = Faults::new(vec![
-            rule(r#"{"on":{"entity":"accounts","request":2},"answer":{"cut":"before"}}"#).unwrap(),
-        ]);
-        let strike = |kind, entity: &'static str| faults.strike(kind, [entity].into_iter()).then;
-        assert_eq!(strike(RequestKind::Batch, "accounts"), Disturbance::Nothing);
-        assert_eq!(strike(RequestKind::Batch, "contacts"), Disturbance::Nothing);
-        assert_eq!(strike(RequestKind::Write, "accounts"), Disturbance::Nothing);
-        assert_eq!(strike(RequestKind::Batch, "accounts"), Disturbance::Cut(Cut::Before));
-        assert_eq!(strike(RequestKind::Batch, "accounts"), Disturbance::Nothing);
     }
 }

@@ -1,15 +1,17 @@
 //! The front door: tokens, faults, limits and the headers that every answer carries.
 #![expect(clippy::disallowed_methods, reason = "the server has a clock of its own, as the real one has")]
 
+use std::io;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -18,50 +20,50 @@ use super::api;
 use super::ask::{Answer, Ask, Prefer, URL_BYTES_MAX, below_root};
 use super::batch::{Batch, BatchAnswer};
 use super::error::ApiError;
-use super::faults::{Cut, Disturbance, FaultAnswer, Faults, RequestKind};
+use super::faults::{Cut, Disturbance, FaultAnswer, RequestKind};
+use super::known;
 use super::line::Line;
+use super::protection::{Servers, TooMuch, http_date};
+use super::report;
 use super::schema::Schema;
 use super::store::Store;
+use super::strike::Faults;
 use super::token::Tokens;
+use super::voice::Voice;
 
+/// How long a torn answer waits before it breaks off.
+const TEAR_AFTER: Duration = Duration::from_millis(20);
+/// What a 401 asks for.
+const CHALLENGE: &str =
+    "Bearer authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\"";
 /// Largest form at the token endpoint in bytes.
 const FORM_BYTES_MAX: usize = 65_536;
 /// Requests whose bodies are in memory at once; more wait in their sockets.
 const REQUESTS_MAX: usize = 64;
 /// How long a body may take to arrive.
 const BODY_WAIT: Duration = Duration::from_secs(120);
-/// The window of the service protection limits. Source: dynamics.md §4.1.
-const WINDOW: Duration = Duration::from_secs(300);
-/// Requests that the window admits. Source: dynamics.md §4.1.
-const WINDOW_REQUESTS: u64 = 6_000;
-/// Execution time that the window admits. Source: dynamics.md §4.1.
-const WINDOW_WORK: Duration = Duration::from_secs(1_200);
-
 /// What every request needs.
 pub(super) struct Front {
     pub(super) schema: Arc<Schema>,
     pub(super) store: Store,
     pub(super) tokens: Tokens,
-    pub(super) faults: Faults,
-    pub(super) meter: Meter,
+    pub(super) faults: Arc<Faults>,
+    pub(super) servers: Servers,
     pub(super) dop_hint: u16,
     pub(super) body_bytes_max: usize,
-    admitted: Semaphore,
+    pub(super) voice: Voice,
+    pub(super) admitted: Semaphore,
 }
 
-impl Front {
-    /// The door to this store.
-    pub(super) fn new(
-        schema: Arc<Schema>,
-        store: Store,
-        tokens: Tokens,
-        faults: Faults,
-        dop_hint: u16,
-        body_bytes_max: usize,
-    ) -> Self {
-        let (meter, admitted) = (Meter::new(), Semaphore::new(REQUESTS_MAX));
-        Front { schema, store, tokens, faults, meter, dop_hint, body_bytes_max, admitted }
-    }
+/// How many requests may be in memory at once: at least those that the limits let in, so that it is they who refuse.
+pub(super) fn admitted_at_once(servers: &Servers) -> Semaphore {
+    Semaphore::new(REQUESTS_MAX + servers.concurrent_max() * 2)
+}
+
+/// Who asks, and which web server answers.
+struct Visit {
+    server: usize,
+    caller: Arc<str>,
 }
 
 /// Answers any request.
@@ -70,20 +72,40 @@ pub(super) async fn answer(
     ConnectInfo(line): ConnectInfo<Line>,
     request: Request,
 ) -> Response {
-    let began = Instant::now();
     let Ok(_admitted) = front.admitted.acquire().await else {
-        return respond(&front, Answer::empty(503));
+        return respond(&front, Answer::empty(503), None);
     };
     let path = request.uri().path();
-    let answer = if path.ends_with("/oauth2/v2.0/token") {
-        token(&front, &line, request).await
-    } else if below_root(path).is_some() {
-        api_request(&front, &line, request).await
-    } else {
-        Answer::refusal(&ApiError::unknown_segment(path), Prefer::default())
-    };
-    front.meter.worked(began.elapsed());
-    respond(&front, answer)
+    if path == report::PATH {
+        return respond(&front, counted(&front, request.method()), None);
+    }
+    if path.ends_with("/oauth2/v2.0/token") {
+        let answer = token(&front, &line, request).await;
+        return respond(&front, answer, None);
+    }
+    if below_root(path).is_none() {
+        let answer = Answer::refusal(&ApiError::unknown_segment(path), Prefer::default());
+        return respond(&front, answer, None);
+    }
+    let server = front.servers.pick(text(request.headers(), "cookie"));
+    let mut visit = Visit { server, caller: Arc::from("") };
+    let answer = api_request(&front, &line, &mut visit, request).await;
+    respond(&front, answer, Some(&visit))
+}
+
+/// `GET` and `DELETE /sandbox/report`
+fn counted(front: &Front, method: &Method) -> Answer {
+    match *method {
+        Method::GET => {
+            let report = report::report(&front.servers, front.faults.struck(), Instant::now());
+            Answer::json(200, report.to_string().into_bytes())
+        }
+        Method::DELETE => {
+            front.servers.tally.restart();
+            Answer::empty(204)
+        }
+        _ => Answer::empty(405),
+    }
 }
 
 async fn token(front: &Front, line: &Line, request: Request) -> Answer {
@@ -95,25 +117,19 @@ async fn token(front: &Front, line: &Line, request: Request) -> Answer {
         return answer;
     }
     match arrived(request.into_body(), FORM_BYTES_MAX).await {
-        Ok(form) => {
-            let answer = front.tokens.grant(&form, Timestamp::now());
-            cut_after(&fault, line);
-            answer
-        }
+        Ok(form) => cut_after(&fault, line, front.tokens.grant(&form, Timestamp::now())),
         Err(error) => Answer::empty(error.status),
     }
 }
 
-async fn api_request(front: &Arc<Front>, line: &Line, request: Request) -> Answer {
+async fn api_request(front: &Front, line: &Line, visit: &mut Visit, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let prefer = text(&parts.headers, "prefer").map(Prefer::parse).unwrap_or_default();
     let refused = |error: &ApiError| Answer::refusal(error, prefer);
-    if let Err(error) = front.tokens.admit(text(&parts.headers, "authorization"), Timestamp::now()) {
-        let challenge =
-            "Bearer authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\"";
-        return refused(&error).with("WWW-Authenticate", challenge.to_owned());
+    match front.tokens.admit(text(&parts.headers, "authorization"), Timestamp::now()) {
+        Ok(caller) => visit.caller = Arc::from(caller),
+        Err(error) => return refused(&error).with("WWW-Authenticate", CHALLENGE.to_owned()),
     }
-    front.meter.counted();
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() > URL_BYTES_MAX {
         return refused(&ApiError::new(414, "0x80060888", "The request URL is too long."));
@@ -123,6 +139,51 @@ async fn api_request(front: &Arc<Front>, line: &Line, request: Request) -> Answe
         Ok(body) => body,
         Err(error) => return refused(&error),
     };
+    let mut seat = match front.servers.enter(visit.server, &visit.caller, Instant::now()).await {
+        Ok(seat) => seat,
+        Err(TooMuch { limit, wait }) => {
+            let (code, message) = front.servers.words(limit);
+            let answer = refused(&ApiError::new(429, code, message));
+            return match front.servers.retry_after(wait, Timestamp::now()) {
+                Some(text) => answer.with("Retry-After", text),
+                None => answer,
+            };
+        }
+    };
+    seat.begin(Instant::now());
+    let Worked { answer, operations } = work(front, line, &parts, target, body, prefer).await;
+    seat.work(operations).await;
+    let latency = seat.latency();
+    drop(seat);
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    answer
+}
+
+/// An answer, and how many operations it took.
+struct Worked {
+    answer: Answer,
+    operations: u64,
+}
+
+impl From<Answer> for Worked {
+    /// What was refused before it was carried out counts as one operation.
+    fn from(answer: Answer) -> Self {
+        Worked { answer, operations: 1 }
+    }
+}
+
+/// Carries out a request that was let in.
+async fn work(
+    front: &Front,
+    line: &Line,
+    parts: &Parts,
+    target: &str,
+    body: Bytes,
+    prefer: Prefer,
+) -> Worked {
+    let refused = |error: &ApiError| Worked::from(Answer::refusal(error, prefer));
     let host = text(&parts.headers, "host").unwrap_or("localhost");
     let org: Arc<str> = Arc::from(format!("http://{host}"));
     if target == "$batch" || target.starts_with("$batch?") {
@@ -131,7 +192,7 @@ async fn api_request(front: &Arc<Front>, line: &Line, request: Request) -> Answe
         }
         return batch(front, line, &parts.headers, body, prefer, org).await;
     }
-    let ask = Ask::new(parts.method, target, |name| text(&parts.headers, name), body, org);
+    let ask = Ask::new(parts.method.clone(), target, |name| text(&parts.headers, name), body, org);
     single(front, line, ask).await
 }
 
@@ -142,65 +203,64 @@ async fn batch(
     body: Bytes,
     prefer: Prefer,
     org: Arc<str>,
-) -> Answer {
+) -> Worked {
     let content_type = text(headers, "content-type").unwrap_or_default().to_owned();
     // Reading a large batch takes milliseconds: not on an async thread.
     let read = tokio::task::spawn_blocking(move || Batch::parse(&content_type, &body, prefer, &org)).await;
     let batch = match read {
         Ok(Ok(batch)) => batch,
-        Ok(Err(error)) => return Answer::refusal(&error, prefer),
+        Ok(Err(error)) => return Answer::refusal(&error, prefer).into(),
         Err(error) => {
             tracing::error!(%error, "the reader of batches failed");
-            return Answer::refusal(
-                &ApiError::new(500, "0x80040216", "An unexpected error occurred."),
-                prefer,
-            );
+            let error = ApiError::new(500, "0x80040216", "An unexpected error occurred.");
+            return Answer::refusal(&error, prefer).into();
         }
     };
     let fault = front.faults.strike(RequestKind::Batch, batch.entities());
     if let Some(answer) = disturb(&fault, line).await {
-        return answer;
+        return answer.into();
     }
-    let ran = front.store.run(move |session| session.write(|session| batch.run(session))).await;
-    cut_after(&fault, line);
-    match ran {
-        Ok(Ok(BatchAnswer { status, content_type, body })) => {
-            Answer { body, ..Answer::empty(status) }.with("Content-Type", content_type)
+    let voice = front.voice;
+    let ran = front.store.run(move |session| {
+        let answer = session.write(|session| batch.run(session, voice));
+        (answer, session.take_operations())
+    });
+    let (answer, operations) = match ran.await {
+        Ok((Ok(BatchAnswer { status, content_type, body }), operations)) => {
+            (Answer { body, ..Answer::empty(status) }.with("Content-Type", content_type), operations)
         }
-        Ok(Err(error)) => Answer::refusal(&ApiError::sql(&error), prefer),
-        Err(_) => Answer::empty(503),
-    }
+        Ok((Err(error), operations)) => (Answer::refusal(&ApiError::sql(&error), prefer), operations),
+        Err(_) => (Answer::empty(503), 0),
+    };
+    Worked { answer: cut_after(&fault, line, answer), operations }
 }
 
-async fn single(front: &Front, line: &Line, ask: Ask) -> Answer {
+async fn single(front: &Front, line: &Line, ask: Ask) -> Worked {
     let prefer = ask.prefer;
     let reads = ask.method == Method::GET;
     let kind = if reads { RequestKind::Read } else { RequestKind::Write };
     let entity = ask.path.split(['(', '/']).next().unwrap_or_default();
     let fault = front.faults.strike(kind, std::iter::once(entity));
     if let Some(answer) = disturb(&fault, line).await {
-        return answer;
+        return answer.into();
     }
     if let Some(answer) = api::described(&front.schema, &ask) {
-        cut_after(&fault, line);
-        return answer;
+        return cut_after(&fault, line, answer).into();
     }
-    let ran = front
-        .store
-        .run(move |session| {
-            if reads {
-                session.read(|session| api::respond(session, &ask))
-            } else {
-                session.write(|session| api::respond(session, &ask))
-            }
-        })
-        .await;
-    cut_after(&fault, line);
-    match ran {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => Answer::refusal(&ApiError::sql(&error), prefer),
-        Err(_) => Answer::empty(503),
-    }
+    let ran = front.store.run(move |session| {
+        let answer = if reads {
+            session.read(|session| api::respond(session, &ask))
+        } else {
+            session.write(|session| api::respond(session, &ask))
+        };
+        (answer, session.take_operations())
+    });
+    let (answer, operations) = match ran.await {
+        Ok((Ok(answer), operations)) => (answer, operations),
+        Ok((Err(error), operations)) => (Answer::refusal(&ApiError::sql(&error), prefer), operations),
+        Err(_) => (Answer::empty(503), 0),
+    };
+    Worked { answer: cut_after(&fault, line, answer), operations }
 }
 
 /// The whole body, bounded in size and time.
@@ -221,7 +281,7 @@ async fn disturb(fault: &FaultAnswer, line: &Line) -> Option<Answer> {
         tokio::time::sleep(fault.delay).await;
     }
     match &fault.then {
-        Disturbance::Nothing | Disturbance::Cut(Cut::After) => None,
+        Disturbance::Nothing | Disturbance::Cut(Cut::After | Cut::During) => None,
         Disturbance::Cut(Cut::Before) => {
             line.cut();
             Some(Answer::empty(503))
@@ -231,55 +291,54 @@ async fn disturb(fault: &FaultAnswer, line: &Line) -> Option<Answer> {
                 let body = format!("<html><body><h1>{status} Service Unavailable</h1></body></html>");
                 Answer { content_type: Some("text/html"), body: body.into_bytes(), ..Answer::empty(*status) }
             } else {
-                let (usual_code, usual_message) = usual(*status, code.as_deref());
-                let code = code.as_deref().unwrap_or(usual_code);
-                let message = message.as_deref().unwrap_or(usual_message);
+                let worded = code.is_some() || message.is_some();
+                let usual = code.as_deref().and_then(known::by_code).unwrap_or(known::by_status(*status));
+                let code = code.as_deref().unwrap_or(usual.code);
+                let message = message.as_deref().unwrap_or(usual.text);
                 let body = serde_json::json!({ "error": { "code": code, "message": message } });
-                Answer::json(*status, body.to_string().into_bytes())
+                // What the script words itself stays as it words it.
+                Answer { verbatim: worded, ..Answer::json(*status, body.to_string().into_bytes()) }
             };
+            let answer =
+                if *status == 401 { answer.with("WWW-Authenticate", CHALLENGE.to_owned()) } else { answer };
             Some(match retry_after {
-                Some(wait) => answer.with("Retry-After", wait.clone()),
+                Some(wait) => answer.with("Retry-After", wait_text(wait)),
                 None => answer,
             })
         }
     }
 }
 
-fn cut_after(fault: &FaultAnswer, line: &Line) {
-    if fault.then == Disturbance::Cut(Cut::After) {
-        line.cut();
+/// `date+5` is the HTTP date five seconds from now; anything else stands as it is.
+fn wait_text(wait: &str) -> String {
+    match wait.strip_prefix("date+").and_then(|seconds| seconds.parse().ok()) {
+        Some(seconds) => http_date(Timestamp::now(), seconds),
+        None => wait.to_owned(),
     }
 }
 
-/// The code that goes with a status and the text that goes with a code. Source: dynamics.md §4.1, §7.1.
-fn usual(status: u16, code: Option<&str>) -> (&'static str, &'static str) {
-    const REQUESTS: (&str, &str) =
-        ("0x80072322", "Number of requests exceeded the limit of 6000 over time window of 300 seconds.");
-    const TIME: (&str, &str) = (
-        "0x80072321",
-        "Combined execution time of incoming requests exceeded limit of 1,200,000 milliseconds over time window of 300 \
-         seconds. Decrease number of concurrent requests or reduce the duration of requests and try again later.",
-    );
-    const CONCURRENCY: (&str, &str) =
-        ("0x80072326", "Number of concurrent requests exceeded the limit of 52.");
-    const DEADLOCK: (&str, &str) = (
-        "0x80044150",
-        "Sql error: Generic SQL error. CRM ErrorCode: -2147204784 Sql ErrorCode: -2146232060 Sql Number: 1205",
-    );
-    const TIMEOUT: (&str, &str) = (
-        "0x80044151",
-        "Sql error: SQL timeout expired. CRM ErrorCode: -2147204783 Sql ErrorCode: -2146232060 Sql Number: -2",
-    );
-    let of_code = code.and_then(|code| {
-        let same = |known: &&(&str, &str)| known.0.eq_ignore_ascii_case(code);
-        [REQUESTS, TIME, CONCURRENCY, DEADLOCK, TIMEOUT].iter().find(same).copied()
+/// Cuts the line before the answer, or in the middle of it.
+fn cut_after(fault: &FaultAnswer, line: &Line, answer: Answer) -> Answer {
+    match fault.then {
+        Disturbance::Cut(Cut::During) if !answer.body.is_empty() => Answer { torn: true, ..answer },
+        Disturbance::Cut(Cut::After | Cut::During) => {
+            line.cut();
+            answer
+        }
+        _ => answer,
+    }
+}
+
+/// Half of the body, and then no more: what a client sees when the line breaks in the middle of an answer.
+fn torn(mut body: Vec<u8>) -> Body {
+    body.truncate(body.len() / 2);
+    let half = futures::stream::once(async { Ok(Bytes::from(body)) });
+    let broken = futures::stream::once(async {
+        // The half must be on its way before the line breaks.
+        tokio::time::sleep(TEAR_AFTER).await;
+        Err(io::Error::new(io::ErrorKind::ConnectionReset, "the answer was torn on purpose"))
     });
-    of_code.unwrap_or(match status {
-        401 => ("0x8004A101", "The authentication token has expired."),
-        403 => ("0x80072560", "The user is not a member of the organization."),
-        429 => REQUESTS,
-        _ => ("0x80040216", "An unexpected error occurred."),
-    })
+    Body::from_stream(half.chain(broken))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -287,11 +346,16 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// The answer with the headers of dynamics.md §2.1.
-fn respond(front: &Front, answer: Answer) -> Response {
-    let mut response = Response::new(Body::from(answer.body));
+fn respond(front: &Front, mut answer: Answer, visit: Option<&Visit>) -> Response {
+    let length = answer.body.len();
+    let body = match (answer.torn, answer.succeeded() || answer.verbatim) {
+        (true, _) => torn(std::mem::take(&mut answer.body)),
+        (false, true) => Body::from(std::mem::take(&mut answer.body)),
+        (false, false) => Body::from(front.voice.speak(answer.status, std::mem::take(&mut answer.body))),
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let request_id = Uuid::new_v4();
-    let (requests_left, work_left) = front.meter.left();
     let mut put = |name: &str, value: String| match (
         HeaderName::from_bytes(name.as_bytes()),
         HeaderValue::from_str(&value),
@@ -305,13 +369,17 @@ fn respond(front: &Front, answer: Answer) -> Response {
     put("odata-version", "4.0".to_owned());
     put("req_id", request_id.to_string());
     put("x-ms-service-request-id", format!("{},{request_id}", Uuid::new_v4()));
-    put("x-ms-dop-hint", front.dop_hint.to_string());
-    put("x-ms-ratelimit-burst-remaining-xrm-requests", requests_left.to_string());
-    put("x-ms-ratelimit-time-remaining-xrm-requests", grouped_seconds(work_left));
-    put(
-        header::SET_COOKIE.as_str(),
-        "ARRAffinity=344ca267e0a34c6ba2b1f8a3c7d6b1e2; path=/; secure; HttpOnly".to_owned(),
-    );
+    if let Some(Visit { server, caller }) = visit {
+        let (requests_left, work_left) = front.servers.left(*server, caller);
+        put("x-ms-dop-hint", front.dop_hint.to_string());
+        put("x-ms-ratelimit-burst-remaining-xrm-requests", requests_left.to_string());
+        put("x-ms-ratelimit-time-remaining-xrm-requests", grouped_seconds(work_left));
+        let affinity = front.servers.affinity(*server);
+        put(header::SET_COOKIE.as_str(), format!("ARRAffinity={affinity}; path=/; secure; HttpOnly"));
+    }
+    if answer.torn {
+        put(header::CONTENT_LENGTH.as_str(), length.to_string());
+    }
     if let Some(content_type) = answer.content_type {
         put(header::CONTENT_TYPE.as_str(), content_type.to_owned());
     }
@@ -328,45 +396,5 @@ fn grouped_seconds(left: Duration) -> String {
     match seconds {
         0..1000 => format!("{seconds}.{hundredths:02}"),
         _ => format!("{},{:03}.{hundredths:02}", seconds / 1000, seconds % 1000),
-    }
-}
-
-/// What the requests of the running window used up. It is told, not enforced.
-pub(super) struct Meter {
-    used: Mutex<Used>,
-}
-
-struct Used {
-    since: Instant,
-    requests: u64,
-    work: Duration,
-}
-
-impl Meter {
-    fn new() -> Self {
-        Meter { used: Mutex::new(Used { since: Instant::now(), requests: 0, work: Duration::ZERO }) }
-    }
-
-    fn counted(&self) {
-        self.add(1, Duration::ZERO);
-    }
-
-    fn worked(&self, work: Duration) {
-        self.add(0, work);
-    }
-
-    fn add(&self, requests: u64, work: Duration) {
-        let mut used = self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if used.since.elapsed() >= WINDOW {
-            *used = Used { since: Instant::now(), requests: 0, work: Duration::ZERO };
-        }
-        used.requests += requests;
-        used.work += work;
-    }
-
-    /// Requests and execution time that the window still admits.
-    fn left(&self) -> (u64, Duration) {
-        let used = self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (WINDOW_REQUESTS.saturating_sub(used.requests), WINDOW_WORK.saturating_sub(used.work))
     }
 }

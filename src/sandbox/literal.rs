@@ -49,7 +49,7 @@ impl Literal {
             (Kind::Text { .. } | Kind::Memo { .. } | Kind::MultiChoice { .. }, Literal::Text(text)) => {
                 Some(Value::Text(text.clone()))
             }
-            (Kind::Id | Kind::Lookup { .. }, _) => {
+            (Kind::Id | Kind::Guid | Kind::Lookup { .. }, _) => {
                 text().and_then(|text| text.parse::<Uuid>().ok()).map(|id| Value::Text(id.to_string()))
             }
             (
@@ -60,12 +60,13 @@ impl Literal {
                 | Kind::Status { .. },
                 Literal::Integer(number),
             ) => Some(Value::Integer(*number)),
-            (Kind::Decimal { .. } | Kind::Money { .. }, Literal::Integer(number)) => {
+            (Kind::Double { .. } | Kind::Decimal { .. } | Kind::Money { .. }, Literal::Integer(number)) => {
                 Some(Value::Real(*number as f64))
             }
-            (Kind::Decimal { .. } | Kind::Money { .. } | Kind::Integer { .. }, Literal::Decimal(number)) => {
-                Some(Value::Real(*number))
-            }
+            (
+                Kind::Double { .. } | Kind::Decimal { .. } | Kind::Money { .. } | Kind::Integer { .. },
+                Literal::Decimal(number),
+            ) => Some(Value::Real(*number)),
             (Kind::Boolean { .. }, Literal::Boolean(truth)) => Some(Value::Integer(i64::from(*truth))),
             (Kind::Date, _) => text()
                 .and_then(|text| text.get(..10))

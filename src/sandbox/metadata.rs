@@ -53,7 +53,7 @@ fn entity_type(xml: &mut String, schema: &Schema, table: &Table) {
     }
     for column in &table.columns {
         for target in column.targets() {
-            let Some(pointed_at) = schema.logical(target.table) else { continue };
+            let Some(pointed_at) = schema.logical(&target.table) else { continue };
             xml.push_str(&format!(
                 "<NavigationProperty Name=\"{}\" Type=\"mscrm.{}\" Nullable=\"false\" \
                  Partner=\"{}\"><ReferentialConstraint Property=\"{}\" ReferencedProperty=\"{}\" \
@@ -115,7 +115,7 @@ fn entity_set(xml: &mut String, schema: &Schema, table: &Table) {
         table.set_name, table.logical_name
     ));
     for target in table.columns.iter().flat_map(Column::targets) {
-        if let Some(pointed_at) = schema.logical(target.table) {
+        if let Some(pointed_at) = schema.logical(&target.table) {
             xml.push_str(&format!(
                 "<NavigationPropertyBinding Path=\"{}\" Target=\"{}\" />",
                 target.navigation, pointed_at.set_name

@@ -8,23 +8,33 @@
 mod address;
 mod api;
 mod ask;
+mod association;
 mod attributes;
 mod batch;
+mod bulk;
 mod definitions;
+mod draft;
 mod entities;
 mod error;
 mod faults;
 mod filter;
 mod front;
+mod known;
 mod line;
 mod literal;
 mod metadata;
+mod protection;
 mod query;
+mod report;
 mod rows;
 mod schema;
+mod script;
 mod store;
+mod strike;
 mod token;
 mod values;
+mod voice;
+mod window;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -42,6 +52,9 @@ use tokio_util::sync::CancellationToken;
 pub use faults::{
     Cut, DELAY_MS_MAX, Disturbance, Fault, FaultAnswer, FaultTrigger, FaultsError, RequestKind,
 };
+pub use protection::{Protection, RetryAfter};
+pub use script::Script;
+pub use voice::{Codes, Language, Voice};
 
 /// How long requests that are being answered may take once the server was asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -61,6 +74,10 @@ pub struct SandboxOptions {
     pub body_bytes_max: usize,
     /// Which requests to disturb, and how.
     pub faults: Vec<Fault>,
+    /// The service protection limits; `None` tells the documented ones and enforces none.
+    pub protection: Option<Protection>,
+    /// How refusals are worded.
+    pub voice: Voice,
 }
 
 /// Largest body of one request in bytes. Source: dynamics.md §2.5 (116.85 MB with a plug-in; no other figure is known).
@@ -76,7 +93,16 @@ impl SandboxOptions {
             dop_hint: 4,
             body_bytes_max: BODY_BYTES_MAX,
             faults: Vec::new(),
+            protection: None,
+            voice: Voice::default(),
         }
+    }
+
+    /// What a script says takes the place of what was there.
+    pub fn follow(&mut self, script: Script) {
+        self.faults = script.rules;
+        self.protection = script.protection.or(self.protection.take());
+        self.voice = script.voice;
     }
 }
 
@@ -90,6 +116,8 @@ impl std::fmt::Debug for SandboxOptions {
             .field("dop_hint", &self.dop_hint)
             .field("body_bytes_max", &self.body_bytes_max)
             .field("faults", &self.faults)
+            .field("protection", &self.protection)
+            .field("voice", &self.voice)
             .finish()
     }
 }
@@ -183,11 +211,24 @@ impl Sandbox {
     ) -> Result<(), SandboxError> {
         let Sandbox { options, schema, store } = self;
         let tokens = token::Tokens::new(store.signing_key, options.client_secret, options.token_life_s);
-        let (store, thread, gone) = store.start().map_err(|source| SandboxError::Serve { source })?;
+        let faults = Arc::new(strike::Faults::new(options.faults));
+        let (store, thread, gone) =
+            store.start(Arc::clone(&faults)).map_err(|source| SandboxError::Serve { source })?;
         let closing = store.clone();
-        let faults = faults::Faults::new(options.faults);
-        let front =
-            front::Front::new(schema, store, tokens, faults, options.dop_hint, options.body_bytes_max);
+        let servers = protection::Servers::new(options.protection);
+        let (dop_hint, body_bytes_max, voice) = (options.dop_hint, options.body_bytes_max, options.voice);
+        let admitted = front::admitted_at_once(&servers);
+        let front = front::Front {
+            schema,
+            store,
+            tokens,
+            faults,
+            servers,
+            dop_hint,
+            body_bytes_max,
+            voice,
+            admitted,
+        };
         let app = Router::new()
             .fallback(front::answer)
             .with_state(Arc::new(front))

@@ -183,7 +183,8 @@ impl<'t> Selection<'t> {
             let mut target = column.targets().first();
             if column.targets().len() > 1 {
                 let name: Option<String> = row.get(index)?;
-                target = column.targets().iter().find(|target| Some(target.table) == name.as_deref());
+                target =
+                    column.targets().iter().find(|target| Some(target.table.as_str()) == name.as_deref());
                 index += 1;
             }
             if ask.prefer.annotations && !value.is_null() {
@@ -196,11 +197,11 @@ impl<'t> Selection<'t> {
                 if let Some(target) = target {
                     record.insert(
                         format!("{property}@Microsoft.Dynamics.CRM.associatednavigationproperty"),
-                        Json::from(target.navigation),
+                        Json::from(target.navigation.as_str()),
                     );
                     record.insert(
                         format!("{property}@Microsoft.Dynamics.CRM.lookuplogicalname"),
-                        Json::from(target.table),
+                        Json::from(target.table.as_str()),
                     );
                 }
             }
@@ -224,7 +225,7 @@ fn served(column: &Column, value: ValueRef<'_>) -> Json {
 /// What a person sees in place of a number.
 fn formatted(column: &Column, value: &Json) -> Option<String> {
     match &column.kind {
-        Kind::Boolean { yes, no, .. } => Some(if value.as_bool()? { *yes } else { *no }.to_owned()),
+        Kind::Boolean { yes, no, .. } => Some(if value.as_bool()? { yes } else { no }.clone()),
         Kind::Choice { .. } | Kind::State { .. } | Kind::Status { .. } => {
             column.kind.option_label(value.as_i64()?).map(str::to_owned)
         }

@@ -5,32 +5,34 @@ use rusqlite::{ErrorCode, OptionalExtension, params_from_iter};
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
-use super::address::{self, Key};
+use super::address::Key;
 use super::ask::{Answer, Ask, Condition};
+use super::draft::{Draft, Purpose, body};
 use super::error::ApiError;
 use super::query;
-use super::schema::{Column, Kind, Table, Target};
+use super::schema::{Kind, Table};
 use super::store::Session;
-use super::values::checked;
 
-/// What a request wants stored: one entry a slot, `None` where it does not mention the column.
-struct Draft {
-    slots: Vec<Option<Value>>,
-}
+/// Records that may be nested in each other in one create. Keeps the stack bounded.
+const DEPTH_MAX: usize = 16;
 
 /// What is needed of a stored record before it is changed.
-struct Existing {
-    id: String,
+pub(super) struct Existing {
+    pub(super) id: String,
     version: i64,
     state: i64,
     status: i64,
 }
 
-/// Which columns take a value.
+/// Whether the record that a write names must be there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Create,
-    Update,
+pub(super) enum Presence {
+    /// It is updated when it is there and created when not.
+    Either,
+    /// `If-Match`
+    Required,
+    /// `If-None-Match: *`
+    Forbidden,
 }
 
 /// `POST accounts`
@@ -39,12 +41,74 @@ enum Purpose {
 /// The refusals of dynamics.md §2.4, §2.6 and §7.3; nothing was stored then.
 pub(super) fn create(session: &mut Session<'_>, table: &Table, ask: &Ask) -> Result<Answer, ApiError> {
     let body = body(table, ask)?;
-    let draft = draft(session, table, ask, &body, Purpose::Create)?;
-    let id = insert(session, table, draft, None)?;
+    let id = whole(session, &body, |session| make(session, table, ask, &body, None, 0))?;
     if ask.prefer.representation {
         return represented(session, table, ask, &id, 201);
     }
     Ok(located(table, ask, &id, format!("{}({id})", table.set_name)))
+}
+
+/// Does `work` and takes it back when it fails half way, which only a body with nested records can.
+fn whole<T>(
+    session: &mut Session<'_>,
+    body: &Map<String, Json>,
+    work: impl FnOnce(&mut Session<'_>) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    if body.values().any(|value| value.is_object() || value.is_array()) {
+        session.all_or_none(work)
+    } else {
+        work(session)
+    }
+}
+
+/// Stores a new record with what is nested in it and returns its GUID.
+///
+/// `key` is what the request names it by beside its body; `depth` counts the records that it is nested in.
+///
+/// # Errors
+/// As [`create`]; the caller takes back what was stored.
+pub(super) fn make(
+    session: &mut Session<'_>,
+    table: &Table,
+    ask: &Ask,
+    body: &Map<String, Json>,
+    key: Option<&Key>,
+    depth: usize,
+) -> Result<String, ApiError> {
+    if depth > DEPTH_MAX {
+        return Err(ApiError::query_syntax("The request nests too many records in each other."));
+    }
+    session.operation(&table.set_name, body)?;
+    let mut draft = Draft::read(session, table, ask, body, Purpose::Create, depth)?;
+    let id = match key {
+        Some(Key::Id(id)) => Some(*id),
+        Some(Key::Alternate { key, values }) => {
+            for (slot, value) in table.key_slots(*key).zip(values) {
+                draft.slots[slot].get_or_insert_with(|| value.clone());
+            }
+            None
+        }
+        None => None,
+    };
+    let children = std::mem::take(&mut draft.children);
+    let id = insert(session, table, draft, id)?;
+    for (relationship, bodies) in children {
+        let (from, column, target) = session
+            .schema()
+            .referencing_by(table, &relationship)
+            .ok_or_else(|| ApiError::unknown_property(table, &relationship))?;
+        for child in bodies {
+            let Json::Object(child) = child else {
+                return Err(ApiError::literal(table, &child, &format!("mscrm.{}", from.logical_name)));
+            };
+            let child = make(session, from, ask, &child, None, depth + 1)?;
+            let mut draft = Draft::empty(from);
+            draft.point(column, target, id.clone());
+            let existing = find_id(session, from, &child)?;
+            update(session, from, draft, existing)?;
+        }
+    }
+    Ok(id)
 }
 
 /// `PATCH accounts(…)`: updates the record, or creates it, as the conditions allow.
@@ -58,46 +122,52 @@ pub(super) fn upsert(
     ask: &Ask,
 ) -> Result<Answer, ApiError> {
     let body = body(table, ask)?;
-    let existing = find(session, table, key)?;
-    let (status, id) = match existing {
-        Some(existing) => {
-            if ask.if_none_match == Some(Condition::Any) {
-                return Err(ApiError::duplicate_record());
-            }
-            same_version(&existing, ask)?;
-            let mut draft = draft(session, table, ask, &body, Purpose::Update)?;
-            // An existing record keeps the key it was found by; the body's columns of that key are dropped (§2.3).
-            if let Key::Alternate { key, .. } = key {
-                for slot in table.key_slots(*key) {
-                    draft.slots[slot] = None;
-                }
-            }
-            let id = existing.id.clone();
-            update(session, table, draft, existing)?;
-            (200, id)
-        }
-        None => {
-            if ask.if_match.is_some() {
-                return Err(absent(table, key));
-            }
-            let mut draft = draft(session, table, ask, &body, Purpose::Create)?;
-            let id = match key {
-                Key::Id(id) => Some(*id),
-                Key::Alternate { key, values } => {
-                    for (slot, value) in table.key_slots(*key).zip(values) {
-                        draft.slots[slot].get_or_insert_with(|| value.clone());
-                    }
-                    None
-                }
-            };
-            (201, insert(session, table, draft, id)?)
-        }
+    let presence = match (&ask.if_match, &ask.if_none_match) {
+        (Some(_), _) => Presence::Required,
+        (None, Some(Condition::Any)) => Presence::Forbidden,
+        (None, _) => Presence::Either,
     };
+    let (status, id) = whole(session, &body, |session| put(session, table, key, ask, &body, presence))?;
     if ask.prefer.representation {
         return represented(session, table, ask, &id, status);
     }
     // The answer names the record as the request did, by GUID or by alternate key (§2.3).
     Ok(located(table, ask, &id, ask.path.clone()))
+}
+
+/// Updates the record under `key`, or creates it, as `presence` allows: 200 or 201 and its GUID.
+///
+/// # Errors
+/// As [`upsert`]; the caller takes back what was stored.
+pub(super) fn put(
+    session: &mut Session<'_>,
+    table: &Table,
+    key: &Key,
+    ask: &Ask,
+    body: &Map<String, Json>,
+    presence: Presence,
+) -> Result<(u16, String), ApiError> {
+    let Some(existing) = find(session, table, key)? else {
+        if presence == Presence::Required {
+            return Err(absent(table, key));
+        }
+        return Ok((201, make(session, table, ask, body, Some(key), 0)?));
+    };
+    if presence == Presence::Forbidden {
+        return Err(ApiError::duplicate_record());
+    }
+    session.operation(&table.set_name, body)?;
+    same_version(&existing, ask)?;
+    let mut draft = Draft::read(session, table, ask, body, Purpose::Update, 0)?;
+    // An existing record keeps the key it was found by; the body's columns of that key are dropped (§2.3).
+    if let Key::Alternate { key, .. } = key {
+        for slot in table.key_slots(*key) {
+            draft.slots[slot] = None;
+        }
+    }
+    let id = existing.id.clone();
+    update(session, table, draft, existing)?;
+    Ok((200, id))
 }
 
 /// `DELETE accounts(…)`; references to the record are cleared.
@@ -110,16 +180,36 @@ pub(super) fn delete(
     key: &Key,
     ask: &Ask,
 ) -> Result<Answer, ApiError> {
-    let existing = find(session, table, key)?.ok_or_else(|| absent(table, key))?;
-    same_version(&existing, ask)?;
+    let existing = existing(session, table, key, ask)?;
+    session.operation(&table.set_name, &Map::new())?;
     session.all_or_none(|session| remove(session, table, &existing))?;
     Ok(Answer::empty(204))
+}
+
+/// The record under `key`, which must be there and have the version that `If-Match` names.
+///
+/// # Errors
+/// 404 without the record, 412 for another version.
+pub(super) fn existing(
+    session: &mut Session<'_>,
+    table: &Table,
+    key: &Key,
+    ask: &Ask,
+) -> Result<Existing, ApiError> {
+    let existing = find(session, table, key)?.ok_or_else(|| absent(table, key))?;
+    same_version(&existing, ask)?;
+    Ok(existing)
 }
 
 /// Removes the record and what points at it.
 fn remove(session: &mut Session<'_>, table: &Table, existing: &Existing) -> Result<(), ApiError> {
     let schema = session.schema();
     for (from, column, target) in schema.referencing(table) {
+        // A real schema has thousands of lookups at its users, and most of its tables are empty.
+        let any = format!("SELECT EXISTS(SELECT 1 FROM \"{}\")", from.logical_name);
+        if !session.statement(&any)?.query_row([], |row| row.get(0))? {
+            continue;
+        }
         let version = session.next_version();
         let mut sql = format!(
             "UPDATE \"{}\" SET \"{}\" = NULL, versionnumber = ?2 WHERE \"{}\" = ?1",
@@ -135,33 +225,6 @@ fn remove(session: &mut Session<'_>, table: &Table, existing: &Existing) -> Resu
     Ok(())
 }
 
-/// `PUT` or `DELETE accounts(…)/primarycontactid/$ref`: sets or clears one lookup.
-///
-/// # Errors
-/// 404 without the record or what it is to point at.
-pub(super) fn refer(
-    session: &mut Session<'_>,
-    table: &Table,
-    key: &Key,
-    navigation: &str,
-    ask: &Ask,
-) -> Result<Answer, ApiError> {
-    let (column, target) =
-        table.navigation(navigation).ok_or_else(|| ApiError::unknown_segment(navigation))?;
-    let existing = find(session, table, key)?.ok_or_else(|| absent(table, key))?;
-    let value = if ask.method == axum::http::Method::DELETE {
-        Json::Null
-    } else {
-        body(table, ask)?.remove("@odata.id").ok_or_else(|| {
-            ApiError::payload(&table.set_name, "Microsoft.OData.ODataException: '@odata.id' is missing.")
-        })?
-    };
-    let mut draft = Draft { slots: vec![None; table.slots.len()] };
-    bind(session, table, ask, (column, target), &value, &mut draft)?;
-    update(session, table, draft, existing)?;
-    Ok(Answer::empty(204))
-}
-
 /// The GUID of the record that `key` names.
 pub(super) fn id_of(session: &mut Session<'_>, table: &Table, key: &Key) -> Result<Option<String>, ApiError> {
     Ok(find(session, table, key)?.map(|existing| existing.id))
@@ -175,7 +238,8 @@ pub(super) fn absent(table: &Table, key: &Key) -> ApiError {
     }
 }
 
-fn located(table: &Table, ask: &Ask, id: &str, path: String) -> Answer {
+/// 204 with the address of what was written.
+pub(super) fn located(table: &Table, ask: &Ask, id: &str, path: String) -> Answer {
     let address = format!("{}{path}", ask.root());
     let location = format!("{}{}({id})", ask.root(), table.set_name);
     let record = Some(format!("{}({id})", table.set_name));
@@ -196,137 +260,6 @@ fn represented(
     Ok(answer.with("Preference-Applied", "return=representation".to_owned()))
 }
 
-fn body(table: &Table, ask: &Ask) -> Result<Map<String, Json>, ApiError> {
-    if ask.body.is_empty() {
-        return Err(ApiError::payload(&table.set_name, "System.ArgumentException: Stream was not readable."));
-    }
-    serde_json::from_slice(&ask.body).map_err(|error| {
-        ApiError::payload(&table.set_name, &format!("Microsoft.OData.ODataException: Invalid JSON. {error}."))
-    })
-}
-
-/// Reads a body. Faults of its form win over faults of its values, as the service parses before it validates.
-fn draft(
-    session: &mut Session<'_>,
-    table: &Table,
-    ask: &Ask,
-    body: &Map<String, Json>,
-    purpose: Purpose,
-) -> Result<Draft, ApiError> {
-    let mut draft = Draft { slots: vec![None; table.slots.len()] };
-    let mut first_fault = None;
-    let mut binds = Vec::new();
-    for (name, value) in body {
-        if let Some((property, annotation)) = name.split_once('@') {
-            if annotation == "odata.bind" {
-                let found = table
-                    .navigation(property)
-                    .ok_or_else(|| ApiError::undeclared_navigation(table, property))?;
-                binds.push((found, value));
-            }
-            continue;
-        }
-        if let Some(column) = table.column(name).filter(|column| column.targets().is_empty()) {
-            match checked(table, column, value) {
-                Ok(value) if takes(column, purpose) => set(column, value, &mut draft),
-                Ok(_) => {}
-                Err(error) if error.code == "0x80048d19" => return Err(error),
-                Err(error) if takes(column, purpose) => {
-                    first_fault.get_or_insert(error);
-                }
-                Err(_) => {}
-            }
-        } else if table.property(name).is_some() {
-            return Err(ApiError::payload(
-                &table.set_name,
-                "Microsoft.OData.ODataException: CRM do not support direct update of Entity Reference properties, Use \
-                 Navigation properties instead.",
-            ));
-        } else if let Some(found) = table.navigation(name) {
-            match value {
-                Json::Null => binds.push((found, value)),
-                Json::Object(_) | Json::Array(_) => return Err(ApiError::not_played("deep insert")),
-                // A plain value in the place of a record is refused.
-                _ => drop(checked(table, found.0, value)?),
-            }
-        } else {
-            return Err(ApiError::unknown_property(table, name));
-        }
-    }
-    if let Some(error) = first_fault {
-        return Err(error);
-    }
-    for (found, value) in binds {
-        bind(session, table, ask, found, value, &mut draft)?;
-    }
-    Ok(draft)
-}
-
-fn takes(column: &Column, purpose: Purpose) -> bool {
-    match purpose {
-        Purpose::Create => column.creatable,
-        Purpose::Update => column.updatable,
-    }
-}
-
-fn set(column: &Column, value: Value, draft: &mut Draft) {
-    let Some(slot) = column.slot else { return };
-    if column.targets().len() > 1 && value == Value::Null {
-        draft.slots[slot + 1] = Some(Value::Null);
-    }
-    draft.slots[slot] = Some(value);
-}
-
-/// Points a lookup at the record that `value` names, which must exist.
-fn bind(
-    session: &mut Session<'_>,
-    table: &Table,
-    ask: &Ask,
-    (column, target): (&Column, &Target),
-    value: &Json,
-    draft: &mut Draft,
-) -> Result<(), ApiError> {
-    let Some(slot) = column.slot else { return Ok(()) };
-    if value.is_null() {
-        set(column, Value::Null, draft);
-        return Ok(());
-    }
-    let text = value.as_str().ok_or_else(|| ApiError::literal(table, value, "Edm.String"))?;
-    let text = match text.strip_prefix('$') {
-        Some(content_id) => {
-            ask.references.get(content_id).ok_or_else(|| unknown_reference(content_id))?.as_str()
-        }
-        None => text,
-    };
-    let schema = session.schema();
-    let (pointed_at, key) = address::reference(schema, &table.set_name, text)?;
-    if pointed_at.logical_name != target.table {
-        return Err(ApiError::payload(
-            &table.set_name,
-            &format!(
-                "Microsoft.OData.ODataException: The resource '{text}' is not of the type \
-                 'Microsoft.Dynamics.CRM.{}' that '{}' refers to.",
-                target.table, target.navigation
-            ),
-        ));
-    }
-    let id = id_of(session, pointed_at, &key)?.ok_or_else(|| absent(pointed_at, &key))?;
-    draft.slots[slot] = Some(Value::Text(id));
-    if column.targets().len() > 1 {
-        draft.slots[slot + 1] = Some(Value::Text(target.table.to_owned()));
-    }
-    Ok(())
-}
-
-/// 400: `$1` before the request with that Content-ID made a record.
-pub(super) fn unknown_reference(content_id: &str) -> ApiError {
-    ApiError::new(
-        400,
-        "0x80060888",
-        format!("Content-ID Reference: '${content_id}' does not exist in the batch context."),
-    )
-}
-
 fn find(session: &mut Session<'_>, table: &Table, key: &Key) -> Result<Option<Existing>, ApiError> {
     let (condition, values) = match key {
         Key::Id(id) => (format!("\"{}\" = ?1", table.primary_id), vec![Value::Text(id.to_string())]),
@@ -337,8 +270,10 @@ fn find(session: &mut Session<'_>, table: &Table, key: &Key) -> Result<Option<Ex
             (conditions.join(" AND "), values.clone())
         }
     };
+    let state = table.system.state.map_or("0", |_| "coalesce(statecode, 0)");
+    let status = table.system.status.map_or("1", |_| "coalesce(statuscode, 1)");
     let sql = format!(
-        "SELECT \"{}\", versionnumber, statecode, statuscode FROM \"{}\" WHERE {condition}",
+        "SELECT \"{}\", versionnumber, {state}, {status} FROM \"{}\" WHERE {condition}",
         table.primary_id, table.logical_name
     );
     let existing = session
@@ -348,6 +283,13 @@ fn find(session: &mut Session<'_>, table: &Table, key: &Key) -> Result<Option<Ex
         })
         .optional()?;
     Ok(existing)
+}
+
+/// The record with this GUID, which is there.
+fn find_id(session: &mut Session<'_>, table: &Table, id: &str) -> Result<Existing, ApiError> {
+    let absent = || ApiError::does_not_exist(table, id);
+    let key = Key::Id(id.parse().map_err(|_| absent())?);
+    find(session, table, &key)?.ok_or_else(absent)
 }
 
 fn same_version(existing: &Existing, ask: &Ask) -> Result<(), ApiError> {
@@ -372,23 +314,32 @@ fn insert(
         (None, _) => Uuid::new_v4().to_string(),
     };
     draft.slots[slots.id] = Some(Value::Text(id.clone()));
-    defaults(table, &mut draft);
+    draft.default(table, &session.user());
     let (state, status) = state_of(table, &draft, 0, None)?;
-    draft.slots[table.system.state] = Some(Value::Integer(state));
-    draft.slots[table.system.status] = Some(Value::Integer(status));
+    let mut fill = |slot: Option<usize>, value: Value| {
+        if let Some(slot) = slot {
+            draft.slots[slot] = Some(value);
+        }
+    };
+    fill(slots.state, Value::Integer(state));
+    fill(slots.status, Value::Integer(status));
     let now = Value::Text(session.now().to_owned());
+    fill(slots.modified, now.clone());
     // A record with `overriddencreatedon` shows that time as its creation, and there the time when it really came.
     let overridden = slots.overridden_created;
-    let created = match draft.slots[overridden].take() {
+    let created = match overridden.and_then(|slot| draft.slots[slot].take()) {
         Some(Value::Text(given)) => {
-            draft.slots[overridden] = Some(now.clone());
+            if let Some(slot) = overridden {
+                draft.slots[slot] = Some(now);
+            }
             Value::Text(given)
         }
-        _ => now.clone(),
+        _ => now,
     };
-    draft.slots[table.system.created] = Some(created);
-    draft.slots[table.system.modified] = Some(now);
-    draft.slots[table.system.version] = Some(Value::Integer(session.next_version()));
+    if let Some(slot) = slots.created {
+        draft.slots[slot] = Some(created);
+    }
+    draft.slots[slots.version] = Some(Value::Integer(session.next_version()));
     session
         .statement(&table.insert_sql)?
         .execute(params_from_iter(draft.slots))
@@ -396,31 +347,29 @@ fn insert(
     Ok(id)
 }
 
-fn defaults(table: &Table, draft: &mut Draft) {
-    for column in &table.columns {
-        let Some(slot) = column.slot else { continue };
-        if draft.slots[slot].is_some() {
-            continue;
-        }
-        draft.slots[slot] = match column.kind {
-            Kind::Boolean { default, .. } => Some(Value::Integer(i64::from(default))),
-            Kind::Choice { default: Some(default), .. } => Some(Value::Integer(default.into())),
-            _ => None,
-        };
-    }
-}
-
-fn update(
+/// Changes a stored record to what the draft mentions.
+///
+/// # Errors
+/// 412 where an alternate key is taken, 400 for a status of another state.
+pub(super) fn update(
     session: &mut Session<'_>,
     table: &Table,
     mut draft: Draft,
     existing: Existing,
 ) -> Result<(), ApiError> {
     let (state, status) = state_of(table, &draft, existing.state, Some(existing.status))?;
-    draft.slots[table.system.state] = Some(Value::Integer(state));
-    draft.slots[table.system.status] = Some(Value::Integer(status));
-    draft.slots[table.system.modified] = Some(Value::Text(session.now().to_owned()));
-    draft.slots[table.system.version] = Some(Value::Integer(session.next_version()));
+    let now = Value::Text(session.now().to_owned());
+    let system = &table.system;
+    for (slot, value) in [
+        (system.state, Value::Integer(state)),
+        (system.status, Value::Integer(status)),
+        (system.modified, now),
+        (Some(system.version), Value::Integer(session.next_version())),
+    ] {
+        if let Some(slot) = slot {
+            draft.slots[slot] = Some(value);
+        }
+    }
     let mut sql = format!("UPDATE \"{}\" SET ", table.logical_name);
     let mut values = Vec::new();
     for (slot, value) in draft.slots.into_iter().enumerate() {
@@ -444,7 +393,7 @@ fn state_of(
     state_before: i64,
     status_before: Option<i64>,
 ) -> Result<(i64, i64), ApiError> {
-    let mentioned = |slot: usize| match draft.slots[slot] {
+    let mentioned = |slot: Option<usize>| match draft.slots[slot?] {
         Some(Value::Integer(number)) => Some(number),
         _ => None,
     };
@@ -462,7 +411,9 @@ fn state_of(
     let Some(Kind::Status { options }) = table.column("statuscode").map(|column| &column.kind) else {
         return Ok((state, status));
     };
-    if options.iter().any(|option| i64::from(option.value) == status && i64::from(option.state) == state) {
+    if options.is_empty()
+        || options.iter().any(|option| i64::from(option.value) == status && i64::from(option.state) == state)
+    {
         Ok((state, status))
     } else {
         Err(ApiError::status_of_other_state(table, status, state))
@@ -488,7 +439,7 @@ fn violation(table: &Table, error: rusqlite::Error) -> ApiError {
                 .filter_map(|name| table.column(name))
                 .map(|column| column.label.as_str())
                 .collect();
-            ApiError::duplicate_key(key.label, &labels.join(", "))
+            ApiError::duplicate_key(&key.label, &labels.join(", "))
         }
         None => error.into(),
     }

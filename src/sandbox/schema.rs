@@ -2,11 +2,17 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 /// All tables of one server.
 pub(super) struct Schema {
     tables: Vec<Table>,
     by_set: HashMap<String, usize>,
     by_logical: HashMap<String, usize>,
+    /// The lookups that point at a table, by its logical name: table, column and which of its targets.
+    pointing: HashMap<String, Vec<(usize, usize, usize)>>,
+    /// The `$metadata` document that the schema was read from; `None` where it is written from the tables.
+    pub(super) document: Option<Bytes>,
 }
 
 /// One table with everything that is derived from its columns once.
@@ -29,6 +35,8 @@ pub(super) struct Table {
     pub(super) primary_id: String,
     /// The column that names a record to people, `name`.
     pub(super) primary_name: String,
+    /// Whether it takes `CreateMultiple`, `UpdateMultiple` and `UpsertMultiple`. Source: dynamics.md §2.5.
+    pub(super) bulk: bool,
     /// The columns in the order in which they are listed.
     pub(super) columns: Vec<Column>,
     /// Alternate keys; all are active.
@@ -41,17 +49,17 @@ pub(super) struct Table {
     pub(super) insert_sql: String,
     by_name: HashMap<String, usize>,
     by_property: HashMap<String, usize>,
-    by_navigation: HashMap<String, (usize, usize)>,
+    by_navigation: HashMap<String, (usize, Vec<usize>)>,
 }
 
-/// The slots of the columns that every table has.
+/// The slots of the columns that the server itself fills; every table has a key and a version.
 pub(super) struct SystemSlots {
     pub(super) id: usize,
-    pub(super) state: usize,
-    pub(super) status: usize,
-    pub(super) created: usize,
-    pub(super) modified: usize,
-    pub(super) overridden_created: usize,
+    pub(super) state: Option<usize>,
+    pub(super) status: Option<usize>,
+    pub(super) created: Option<usize>,
+    pub(super) modified: Option<usize>,
+    pub(super) overridden_created: Option<usize>,
     pub(super) version: usize,
 }
 
@@ -94,48 +102,65 @@ pub(super) enum Required {
 pub(super) enum Kind {
     /// The primary key.
     Id,
+    /// A GUID that is neither the key nor a lookup.
+    Guid,
     /// One line of text; lengths in UTF-16 units.
-    Text { length_max: u32, format: &'static str },
+    Text { length_max: u32, format: String },
     /// Several lines of text.
     Memo { length_max: u32 },
     /// Int32 between the bounds.
     Integer { min: i32, max: i32 },
     /// Int64, only used by the row version.
     BigInt,
+    /// Bytes, in base64.
+    Binary,
+    /// Binary floating point number, rounded to `precision`.
+    Double { min: f64, max: f64, precision: u32 },
     /// Exact number, rounded to `precision`.
     Decimal { min: f64, max: f64, precision: u32 },
     /// Amount of money, rounded to `precision`.
     Money { min: f64, max: f64, precision: u32 },
     /// Truth value; a create without it takes the default.
-    Boolean { yes: &'static str, no: &'static str, default: bool },
+    Boolean { yes: String, no: String, default: bool },
     /// One option.
     Choice { options: Vec<ChoiceItem>, default: Option<i32> },
     /// Any of the options, `"1,9"`.
     MultiChoice { options: Vec<ChoiceItem> },
-    /// `statecode`; each state names the status that goes with it.
+    /// `statecode`; each state names the status that goes with it. No options: any number is one.
     State { options: Vec<StateItem> },
-    /// `statuscode`; each status belongs to a state.
+    /// `statuscode`; each status belongs to a state. No options: any number is one.
     Status { options: Vec<StatusItem> },
     /// A day (`DateOnly` behaviour).
     Date,
     /// An instant (`UserLocal` behaviour).
     DateTime,
-    /// Reference to a record of one of the targets; `customer` marks the Customer type.
-    Lookup { targets: Vec<Target>, customer: bool },
+    /// Reference to a record of one of the targets.
+    Lookup { targets: Vec<Target>, flavour: Flavour },
+}
+
+/// What a lookup calls itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flavour {
+    /// `Lookup`
+    Plain,
+    /// `Customer`: an account or a contact.
+    Customer,
+    /// `Owner`: a user or a team.
+    Owner,
 }
 
 /// One option of a choice.
 #[derive(Clone)]
 pub(super) struct ChoiceItem {
     pub(super) value: i32,
-    pub(super) label: &'static str,
+    pub(super) label: String,
 }
 
 /// One state of a record.
 #[derive(Clone)]
 pub(super) struct StateItem {
     pub(super) value: i32,
-    pub(super) label: &'static str,
+    pub(super) label: String,
     pub(super) default_status: i32,
 }
 
@@ -143,7 +168,7 @@ pub(super) struct StateItem {
 #[derive(Clone)]
 pub(super) struct StatusItem {
     pub(super) value: i32,
-    pub(super) label: &'static str,
+    pub(super) label: String,
     pub(super) state: i32,
 }
 
@@ -151,22 +176,22 @@ pub(super) struct StatusItem {
 #[derive(Clone)]
 pub(super) struct Target {
     /// Logical name of the table pointed at.
-    pub(super) table: &'static str,
+    pub(super) table: String,
     /// Navigation property to bind, case-sensitive.
-    pub(super) navigation: &'static str,
+    pub(super) navigation: String,
     /// The relationship, and the navigation property of the other direction.
-    pub(super) relationship: &'static str,
+    pub(super) relationship: String,
 }
 
 /// A key over columns that names a record without its GUID.
 #[derive(Clone)]
 pub(super) struct AlternateKey {
     /// Logical name of the key.
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// What people call it.
-    pub(super) label: &'static str,
+    pub(super) label: String,
     /// Its columns in order.
-    pub(super) columns: Vec<&'static str>,
+    pub(super) columns: Vec<String>,
 }
 
 impl Schema {
@@ -177,7 +202,16 @@ impl Schema {
         }
         let by_set = tables.iter().map(|t| (t.set_name.clone(), t.index)).collect();
         let by_logical = tables.iter().map(|t| (t.logical_name.clone(), t.index)).collect();
-        Schema { tables, by_set, by_logical }
+        let mut pointing: HashMap<String, Vec<(usize, usize, usize)>> = HashMap::new();
+        for table in &tables {
+            for (column_index, column) in table.columns.iter().enumerate() {
+                for (target_index, target) in column.targets().iter().enumerate() {
+                    let place = (table.index, column_index, target_index);
+                    pointing.entry(target.table.clone()).or_default().push(place);
+                }
+            }
+        }
+        Schema { tables, by_set, by_logical, pointing, document: None }
     }
 
     /// All tables.
@@ -200,28 +234,38 @@ impl Schema {
         &'s self,
         table: &'s Table,
     ) -> impl Iterator<Item = (&'s Table, &'s Column, &'s Target)> {
-        self.tables.iter().flat_map(move |from| {
-            from.columns.iter().flat_map(move |column| {
-                column
-                    .targets()
-                    .iter()
-                    .filter(move |target| target.table == table.logical_name)
-                    .map(move |target| (from, column, target))
-            })
+        let places = self.pointing.get(&table.logical_name).map_or(&[][..], Vec::as_slice);
+        places.iter().map(|&(from, column, target)| {
+            let from = &self.tables[from];
+            let column = &from.columns[column];
+            (from, column, &column.targets()[target])
         })
+    }
+
+    /// The lookup behind the other end of a relationship: `contact_customer_accounts` of an account.
+    pub(super) fn referencing_by<'s>(
+        &'s self,
+        table: &'s Table,
+        relationship: &str,
+    ) -> Option<(&'s Table, &'s Column, &'s Target)> {
+        self.referencing(table).find(|(_, _, target)| target.relationship == relationship)
     }
 }
 
 /// What names a table, before its columns.
 pub(super) struct Naming {
-    pub(super) logical_name: &'static str,
-    pub(super) schema_name: &'static str,
-    pub(super) set_name: &'static str,
-    pub(super) label: &'static str,
-    pub(super) label_plural: &'static str,
+    pub(super) logical_name: String,
+    pub(super) schema_name: String,
+    pub(super) set_name: String,
+    pub(super) label: String,
+    pub(super) label_plural: String,
     pub(super) type_code: i32,
-    pub(super) primary_name: &'static str,
+    pub(super) primary_name: String,
+    pub(super) bulk: bool,
 }
+
+/// The column that holds the row version.
+const VERSION: &str = "versionnumber";
 
 impl Table {
     /// A table of these columns and keys.
@@ -234,28 +278,30 @@ impl Table {
                 slots.push(column.type_slot_name());
             }
         }
-        let mut by_navigation = HashMap::new();
+        // The row version is counted even where the table does not show it.
+        if !columns.iter().any(|column| column.name == VERSION) {
+            slots.push(VERSION.to_owned());
+        }
+        let mut by_navigation: HashMap<String, (usize, Vec<usize>)> = HashMap::new();
         for (index, column) in columns.iter().enumerate() {
             for (target_index, target) in column.targets().iter().enumerate() {
-                by_navigation.insert(target.navigation.to_owned(), (index, target_index));
+                let entry = by_navigation.entry(target.navigation.clone());
+                entry.or_insert_with(|| (index, Vec::new())).1.push(target_index);
             }
         }
         let primary_id = columns
             .iter()
             .find(|column| matches!(column.kind, Kind::Id))
             .expect("a table is defined with a primary key column");
-        let slot = |name: &str| {
-            let column = columns.iter().find(|column| column.name == name);
-            column.and_then(|column| column.slot).expect("the system columns are in every table")
-        };
+        let slot = |name: &str| slots.iter().position(|slot| slot == name);
         let system = SystemSlots {
-            id: slot(&primary_id.name),
+            id: slot(&primary_id.name).expect("a primary key column is stored"),
             state: slot("statecode"),
             status: slot("statuscode"),
             created: slot("createdon"),
             modified: slot("modifiedon"),
             overridden_created: slot("overriddencreatedon"),
-            version: slot("versionnumber"),
+            version: slot(VERSION).expect("it was added where it was missing"),
         };
         let names: Vec<String> = slots.iter().map(|slot| format!("\"{slot}\"")).collect();
         let marks = vec!["?"; slots.len()].join(", ");
@@ -265,14 +311,15 @@ impl Table {
             index: 0,
             system,
             insert_sql,
-            logical_name: naming.logical_name.to_owned(),
-            schema_name: naming.schema_name.to_owned(),
-            set_name: naming.set_name.to_owned(),
-            label: naming.label.to_owned(),
-            label_plural: naming.label_plural.to_owned(),
-            type_code: naming.type_code,
             primary_id: primary_id.name.clone(),
-            primary_name: naming.primary_name.to_owned(),
+            logical_name: naming.logical_name,
+            schema_name: naming.schema_name,
+            set_name: naming.set_name,
+            label: naming.label,
+            label_plural: naming.label_plural,
+            type_code: naming.type_code,
+            primary_name: naming.primary_name,
+            bulk: naming.bulk,
             keys,
             slots,
             by_name: columns.iter().enumerate().map(|(i, c)| (c.name.clone(), i)).collect(),
@@ -292,11 +339,11 @@ impl Table {
         self.by_property.get(property).map(|&index| &self.columns[index])
     }
 
-    /// The lookup and the target that this navigation property binds; case counts.
-    pub(super) fn navigation(&self, navigation: &str) -> Option<(&Column, &Target)> {
-        let &(column, target) = self.by_navigation.get(navigation)?;
-        let column = &self.columns[column];
-        Some((column, &column.targets()[target]))
+    /// The lookup and the targets that this navigation property binds; case counts. Only an owner has several.
+    pub(super) fn navigation(&self, navigation: &str) -> Option<(&Column, Vec<&Target>)> {
+        let (column, targets) = self.by_navigation.get(navigation)?;
+        let column = &self.columns[*column];
+        Some((column, targets.iter().map(|&target| &column.targets()[target]).collect()))
     }
 
     /// The slots of an alternate key's columns, in the key's order.
@@ -335,7 +382,9 @@ impl Kind {
     /// The type in `$metadata`.
     pub(super) fn edm_type(&self) -> &'static str {
         match self {
-            Kind::Id | Kind::Lookup { .. } => "Edm.Guid",
+            Kind::Id | Kind::Guid | Kind::Lookup { .. } => "Edm.Guid",
+            Kind::Binary => "Edm.Binary",
+            Kind::Double { .. } => "Edm.Double",
             Kind::Text { .. } | Kind::Memo { .. } | Kind::MultiChoice { .. } => "Edm.String",
             Kind::Integer { .. } | Kind::Choice { .. } | Kind::State { .. } | Kind::Status { .. } => {
                 "Edm.Int32"
@@ -349,19 +398,23 @@ impl Kind {
     }
 
     /// The numbered options with their labels; none for a kind without options.
-    pub(super) fn options(&self) -> Box<dyn Iterator<Item = (i32, &'static str)> + '_> {
+    pub(super) fn options(&self) -> Box<dyn Iterator<Item = (i32, &str)> + '_> {
         match self {
             Kind::Choice { options, .. } | Kind::MultiChoice { options } => {
-                Box::new(options.iter().map(|option| (option.value, option.label)))
+                Box::new(options.iter().map(|option| (option.value, option.label.as_str())))
             }
-            Kind::State { options } => Box::new(options.iter().map(|option| (option.value, option.label))),
-            Kind::Status { options } => Box::new(options.iter().map(|option| (option.value, option.label))),
+            Kind::State { options } => {
+                Box::new(options.iter().map(|option| (option.value, option.label.as_str())))
+            }
+            Kind::Status { options } => {
+                Box::new(options.iter().map(|option| (option.value, option.label.as_str())))
+            }
             _ => Box::new(std::iter::empty()),
         }
     }
 
     /// The label of this option.
-    pub(super) fn option_label(&self, number: i64) -> Option<&'static str> {
+    pub(super) fn option_label(&self, number: i64) -> Option<&str> {
         self.options().find(|(value, _)| i64::from(*value) == number).map(|(_, label)| label)
     }
 }

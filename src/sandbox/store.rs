@@ -5,24 +5,28 @@
 //! remembers (row versions, its signing key) stands in the file and is read inside each transaction.
 #![expect(clippy::disallowed_methods, reason = "the server has a clock of its own, as the real one has")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement};
+use rusqlite::{Connection, OpenFlags, Statement};
+use serde_json::{Map, Value as Json};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
+use super::error::ApiError;
 use super::literal::stored_instant;
 use super::schema::{Column, Kind, Schema, Table};
+use super::strike::Faults;
 use super::{SandboxError, StoreStopped};
 
 /// Requests that may wait for the store; more wait before they are read.
 const QUEUE_MAX: usize = 256;
 /// Statements that stay prepared.
-const STATEMENTS_MAX: usize = 256;
+const STATEMENTS_MAX: usize = 1_024;
 /// How long a statement waits for another process that writes to the same file.
 const BUSY_WAIT: Duration = Duration::from_secs(30);
 /// Marks a SQLite file as ours: `DDUS`.
@@ -56,6 +60,9 @@ pub(super) struct Session<'c> {
     version: i64,
     /// The time of the running transaction, as it is stored.
     now: String,
+    faults: Arc<Faults>,
+    /// Operations since they were last asked for.
+    operations: u64,
 }
 
 impl OpenStore {
@@ -120,7 +127,10 @@ impl OpenStore {
     }
 
     /// Starts the thread. It ends at [`Store::stop`] or when every [`Store`] is gone; the receiver resolves when it has ended for any reason.
-    pub(super) fn start(self) -> std::io::Result<(Store, JoinHandle<()>, oneshot::Receiver<()>)> {
+    pub(super) fn start(
+        self,
+        faults: Arc<Faults>,
+    ) -> std::io::Result<(Store, JoinHandle<()>, oneshot::Receiver<()>)> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE_MAX);
         let (alive, gone) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("sandbox-store".to_owned()).spawn(move || {
@@ -132,6 +142,8 @@ impl OpenStore {
                 statements: HashMap::new(),
                 version: 0,
                 now: String::new(),
+                faults,
+                operations: 0,
             };
             while let Some(Job::Work(work)) = queue.blocking_recv() {
                 work(&mut session);
@@ -176,6 +188,29 @@ impl<'c> Session<'c> {
     /// The time of the running transaction, as it is stored.
     pub(super) fn now(&self) -> &str {
         &self.now
+    }
+
+    /// The GUID of the user whom the server takes its callers for.
+    pub(super) fn user(&self) -> String {
+        own_id("user").to_string()
+    }
+
+    /// Counts operations: single requests, those of a batch, and the targets of a bulk action.
+    pub(super) fn count_operations(&mut self, operations: usize) {
+        self.operations = self.operations.saturating_add(operations as u64);
+    }
+
+    /// The operations since this was last asked.
+    pub(super) fn take_operations(&mut self) -> u64 {
+        std::mem::take(&mut self.operations)
+    }
+
+    /// Refuses a write of one record where a fault says so; a delete has an empty body.
+    ///
+    /// # Errors
+    /// What the fault says.
+    pub(super) fn operation(&self, entity: &str, body: &Map<String, Json>) -> Result<(), ApiError> {
+        self.faults.strike_operation(entity, body)
     }
 
     /// The next row version.
@@ -263,6 +298,11 @@ impl<'c> Session<'c> {
     }
 }
 
+/// A GUID of this server's own, the same in all of them: its user, its organization.
+pub(super) fn own_id(what: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_DNS, format!("ddu.sandbox {what}").as_bytes())
+}
+
 /// Makes what the file lacks and returns its signing key.
 fn prepare(connection: &Connection, schema: &Schema) -> rusqlite::Result<[u8; 32]> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -279,6 +319,7 @@ fn prepare_inside(connection: &Connection, schema: &Schema) -> rusqlite::Result<
     for table in schema.tables() {
         prepare_table(connection, table)?;
     }
+    prepare_user(connection, schema)?;
     signing_key(connection)
 }
 
@@ -313,56 +354,86 @@ fn copy_rows(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("COMMIT")
 }
 
+/// The user whom the server takes its callers for must be there to be pointed at.
+fn prepare_user(connection: &Connection, schema: &Schema) -> rusqlite::Result<()> {
+    let Some(table) = schema.logical("systemuser") else { return Ok(()) };
+    let name = if table.column("firstname").is_some_and(|column| column.slot.is_some()) {
+        "firstname"
+    } else {
+        &table.primary_name
+    };
+    let sql = format!(
+        "INSERT OR IGNORE INTO systemuser (\"{}\", \"{name}\", versionnumber) VALUES (?1, 'ddu', 1)",
+        table.primary_id
+    );
+    connection.execute(&sql, [own_id("user").to_string()]).map(drop)
+}
+
+/// Makes the table with its columns and indexes, or adds those that it lacks.
 fn prepare_table(connection: &Connection, table: &Table) -> rusqlite::Result<()> {
     let name = &table.logical_name;
-    connection
-        .execute_batch(&format!("CREATE TABLE IF NOT EXISTS \"{name}\" (_row INTEGER PRIMARY KEY);"))?;
+    let mut columns: Vec<(String, String)> = Vec::new();
     for column in &table.columns {
-        add_column(connection, name, &column.name, &sql_type(column))?;
+        columns.push((column.name.clone(), sql_type(column)));
         if column.targets().len() > 1 {
-            add_column(connection, name, &column.type_slot_name(), "TEXT")?;
-        }
-        // A record that goes takes the references to it along, so finding them must be quick.
-        if !column.targets().is_empty() {
-            let column = &column.name;
-            connection.execute_batch(&format!(
-                "CREATE INDEX IF NOT EXISTS \"{name}_{column}\" ON \"{name}\" (\"{column}\") \
-                 WHERE \"{column}\" IS NOT NULL;"
-            ))?;
+            columns.push((column.type_slot_name(), "TEXT".to_owned()));
         }
     }
-    connection.execute_batch(&format!(
+    // What the server counts though the table does not show it.
+    for slot in &table.slots {
+        if !columns.iter().any(|(column, _)| column == slot) {
+            columns.push((slot.clone(), "INTEGER".to_owned()));
+        }
+    }
+    let mut statement = connection.prepare("SELECT name FROM pragma_table_xinfo(?1)")?;
+    let known =
+        statement.query_map([name], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
+    let mut ddl = String::new();
+    if known.is_empty() {
+        // All at once: a column that is added later makes SQLite read the whole schema again.
+        let columns: Vec<String> =
+            columns.iter().map(|(name, kind)| format!(", \"{name}\" {kind}")).collect();
+        ddl.push_str(&format!("CREATE TABLE \"{name}\" (_row INTEGER PRIMARY KEY{});", columns.concat()));
+    } else {
+        for (column, kind) in columns.iter().filter(|(column, _)| !known.contains(column)) {
+            ddl.push_str(&format!("ALTER TABLE \"{name}\" ADD COLUMN \"{column}\" {kind};"));
+        }
+    }
+    for column in table.columns.iter().filter(|column| !column.targets().is_empty()) {
+        // A record that goes takes the references to it along, so finding them must be quick.
+        let column = &column.name;
+        ddl.push_str(&format!(
+            "CREATE INDEX IF NOT EXISTS \"{name}_{column}\" ON \"{name}\" (\"{column}\") WHERE \"{column}\" IS NOT NULL;"
+        ));
+    }
+    ddl.push_str(&format!(
         "CREATE UNIQUE INDEX IF NOT EXISTS \"{name}_id\" ON \"{name}\" (\"{}\"); \
          CREATE INDEX IF NOT EXISTS \"{name}_primary_name\" ON \"{name}\" (\"{}\");",
         table.primary_id, table.primary_name
-    ))?;
+    ));
     for key in &table.keys {
         let columns: Vec<String> = key.columns.iter().map(|column| format!("\"{column}\"")).collect();
-        connection.execute_batch(&format!(
+        ddl.push_str(&format!(
             "CREATE UNIQUE INDEX IF NOT EXISTS \"{name}_{}\" ON \"{name}\" ({});",
             key.name,
             columns.join(", ")
-        ))?;
+        ));
     }
-    Ok(())
-}
-
-fn add_column(connection: &Connection, table: &str, column: &str, sql_type: &str) -> rusqlite::Result<()> {
-    let found: Option<i64> = connection
-        .query_row("SELECT 1 FROM pragma_table_xinfo(?1) WHERE name = ?2", [table, column], |row| row.get(0))
-        .optional()?;
-    if found.is_none() {
-        connection.execute_batch(&format!("ALTER TABLE \"{table}\" ADD COLUMN \"{column}\" {sql_type};"))?;
-    }
-    Ok(())
+    connection.execute_batch(&ddl)
 }
 
 /// The SQL type. Texts compare without case, as Dataverse's do (here for ASCII letters only).
 fn sql_type(column: &Column) -> String {
     let base = match column.kind {
         Kind::Text { .. } | Kind::Memo { .. } => "TEXT COLLATE NOCASE",
-        Kind::Id | Kind::Lookup { .. } | Kind::MultiChoice { .. } | Kind::Date | Kind::DateTime => "TEXT",
-        Kind::Decimal { .. } | Kind::Money { .. } => "REAL",
+        Kind::Id
+        | Kind::Guid
+        | Kind::Binary
+        | Kind::Lookup { .. }
+        | Kind::MultiChoice { .. }
+        | Kind::Date
+        | Kind::DateTime => "TEXT",
+        Kind::Double { .. } | Kind::Decimal { .. } | Kind::Money { .. } => "REAL",
         Kind::Integer { .. }
         | Kind::BigInt
         | Kind::Boolean { .. }

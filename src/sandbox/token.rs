@@ -29,12 +29,12 @@ impl Tokens {
     pub(super) fn grant(&self, form: &[u8], now: Timestamp) -> Answer {
         let form: HashMap<String, String> = url::form_urlencoded::parse(form).into_owned().collect();
         match self.check(&form, now) {
-            Ok(()) => {
+            Ok(client_id) => {
                 let body = json!({
                     "token_type": "Bearer",
                     "expires_in": self.life_s,
                     "ext_expires_in": self.life_s,
-                    "access_token": self.issue(now),
+                    "access_token": self.issue(&client_id, now),
                 });
                 Answer {
                     content_type: Some("application/json; charset=utf-8"),
@@ -45,12 +45,15 @@ impl Tokens {
         }
     }
 
-    fn check(&self, form: &HashMap<String, String>, now: Timestamp) -> Result<(), Box<Answer>> {
+    /// The client id that may have a token.
+    fn check(&self, form: &HashMap<String, String>, now: Timestamp) -> Result<String, Box<Answer>> {
         let refuse = |status, error: &str, number, text: String| {
             Err(Box::new(refusal(status, error, number, &text, now)))
         };
         let given = |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
-        for name in ["grant_type", "client_id", "scope"] {
+        // The older form of the endpoint names a resource in place of a scope.
+        let asked_for = if form.contains_key("resource") { "resource" } else { "scope" };
+        for name in ["grant_type", "client_id", asked_for] {
             if given(name).is_none() {
                 let text = format!("The request body must contain the following parameter: '{name}'.");
                 return refuse(400, "invalid_request", 900_144, text);
@@ -61,8 +64,9 @@ impl Tokens {
             let text = format!("The app requested an unsupported grant type '{grant}'.");
             return refuse(400, "unsupported_grant_type", 70_003, text);
         }
-        let scope = given("scope").unwrap_or_default();
-        let resource = scope.strip_suffix("/.default").and_then(|resource| resource.parse::<url::Url>().ok());
+        let scope = given(asked_for).unwrap_or_default();
+        let resource = if asked_for == "scope" { scope.strip_suffix("/.default") } else { Some(scope) };
+        let resource = resource.and_then(|resource| resource.parse::<url::Url>().ok());
         if resource.is_none() {
             let text = format!(
                 "The provided value for the input parameter 'scope' is not valid. The scope {scope} is not valid."
@@ -72,8 +76,9 @@ impl Tokens {
         let by_certificate = given("client_assertion_type")
             == Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
             && given("client_assertion").is_some();
+        let client_id = given("client_id").unwrap_or_default().to_owned();
         match (given("client_secret"), &self.client_secret) {
-            (None, _) if by_certificate => Ok(()),
+            (None, _) if by_certificate => Ok(client_id),
             (None, _) => {
                 let text = "The request body must contain the following parameter: 'client_assertion' or \
                             'client_secret'.";
@@ -84,15 +89,16 @@ impl Tokens {
                             secret value, not the client secret ID.";
                 refuse(401, "invalid_client", 7_000_215, text.to_owned())
             }
-            (Some(_), _) => Ok(()),
+            (Some(_), _) => Ok(client_id),
         }
     }
 
     /// A token in the form of a JWT. Only this server reads it, so its signature need not be one that others know.
-    fn issue(&self, now: Timestamp) -> String {
+    fn issue(&self, client_id: &str, now: Timestamp) -> String {
         let ends_ms = now.as_millisecond().saturating_add_unsigned(self.life_s.saturating_mul(1000));
         let header = URL_SAFE_NO_PAD.encode(br#"{"typ":"JWT","alg":"ddu-sandbox"}"#);
-        let claims = json!({ "exp": ends_ms / 1000, "ends_ms": ends_ms, "uti": Uuid::new_v4() });
+        let claims =
+            json!({ "appid": client_id, "exp": ends_ms / 1000, "ends_ms": ends_ms, "uti": Uuid::new_v4() });
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
         let signature = URL_SAFE_NO_PAD.encode(self.sign(&signed));
         format!("{signed}.{signature}")
@@ -104,25 +110,25 @@ impl Tokens {
         Sha256::new().chain_update(self.signing_key).chain_update(inner).finalize().into()
     }
 
-    /// Whether the `Authorization` header lets a request in.
+    /// The client id whose token the `Authorization` header carries.
     ///
     /// # Errors
     /// 401 when it is missing, not ours, or past its end.
-    pub(super) fn admit(&self, authorization: Option<&str>, now: Timestamp) -> Result<(), ApiError> {
+    pub(super) fn admit(&self, authorization: Option<&str>, now: Timestamp) -> Result<String, ApiError> {
         let refused = |code, what: &str| Err(ApiError::new(401, code, what));
         let Some(token) = authorization.and_then(|header| header.strip_prefix("Bearer ")) else {
             return refused("0x80040277", "The request is not authenticated: it has no bearer token.");
         };
-        let Some(ends_ms) = self.ends_ms(token.trim()) else {
+        let Some((client_id, ends_ms)) = self.claims(token.trim()) else {
             return refused("0x80040277", "The authentication token is not valid.");
         };
         if now.as_millisecond() >= ends_ms {
             return refused("0x8004A101", "The authentication token has expired.");
         }
-        Ok(())
+        Ok(client_id)
     }
 
-    fn ends_ms(&self, token: &str) -> Option<i64> {
+    fn claims(&self, token: &str) -> Option<(String, i64)> {
         let (signed, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         if signature != self.sign(signed) {
@@ -130,7 +136,7 @@ impl Tokens {
         }
         let (_, claims) = signed.split_once('.')?;
         let claims: Json = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-        claims.get("ends_ms")?.as_i64()
+        Some((claims.get("appid")?.as_str()?.to_owned(), claims.get("ends_ms")?.as_i64()?))
     }
 }
 
@@ -176,7 +182,7 @@ mod tests {
         let answer = tokens.grant(FORM.as_bytes(), at(100));
         let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
         let bearer = format!("Bearer {token}");
-        assert!(tokens.admit(Some(&bearer), at(109)).is_ok());
+        assert_eq!(tokens.admit(Some(&bearer), at(109)).unwrap(), "c");
         assert_eq!(tokens.admit(Some(&bearer), at(110)).unwrap_err().code, "0x8004A101");
         assert_eq!(tokens.admit(None, at(100)).unwrap_err().status, 401);
         assert_eq!(tokens.admit(Some(&bearer.replace("Bearer", "Basic")), at(100)).unwrap_err().status, 401);

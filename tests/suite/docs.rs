@@ -227,6 +227,8 @@ fn the_tables_have_the_columns_that_the_readme_tells() {
         job: text(),
         batch_id: 0,
         time,
+        created: None,
+        record_id: None,
     };
     let names = |row: Value| row.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let expected = [

@@ -610,7 +610,8 @@ fn the_books_begin_with_the_guides_columns_under_its_names_and_types() {
     );
     assert_eq!(
         columns("migration", "migration_receipts"),
-        "table_name string, row_id string, target_key string, job string, batch_id integer, time timestamp"
+        "table_name string, row_id string, target_key string, job string, batch_id integer, time timestamp, created boolean, \
+         record_id string"
     );
     let staged = "_ddu_row_id string, _ddu_job string, _ddu_sheet string, _ddu_row long, _ddu_rescued string, \
                   Account_Name string, Account_Number string, Annual_Revenue double";

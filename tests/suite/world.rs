@@ -172,6 +172,19 @@ impl World {
         block_on(Lakehouse::open(root.to_str().unwrap(), &ours, &refused)).unwrap()
     }
 
+    /// All receipts, in the order in which they were written.
+    pub fn receipts(&self) -> Vec<ddu::io::delta::Receipt> {
+        let lake = self.lake();
+        block_on(async {
+            let mut reader = lake.receipts(ddu::io::delta::ReceiptsOf::All).await.unwrap();
+            let mut all = Vec::new();
+            while let Some(receipts) = reader.next().await.unwrap() {
+                all.extend(receipts);
+            }
+            all
+        })
+    }
+
     /// The journals of the jobs in progress, event by event.
     pub fn journal(&self) -> Vec<Value> {
         let mut events = Vec::new();

@@ -196,7 +196,7 @@ fn decode(table: &str, batch: &RecordBatch) -> Result<Vec<LogRow>, LakeError> {
     Ok((0..batch.num_rows()).map(row).collect())
 }
 
-/// Rows on their way behind those of one of our books, whose columns never change.
+/// Rows on their way behind those of one of our books; columns that it does not have yet come with them.
 pub(super) struct Appender {
     pub table: Arc<Table>,
     columns: Vec<Column>,
@@ -235,7 +235,9 @@ impl Appender {
             if let Some(done) = table.look(&state, &txn).await? {
                 return Ok(done);
             }
-            let change = Change { actions: adds.clone(), kind: ChangeKind::Append, rows, shares: Vec::new() };
+            let widened = table.widen(&state, &columns)?.into_iter();
+            let actions = widened.chain(adds.iter().cloned()).collect();
+            let change = Change { actions, kind: ChangeKind::Append, rows, shares: Vec::new() };
             match table.commit(&state, change, Some(&txn)).await? {
                 Some(done) => return Ok(done),
                 None => tries.again(&table).await?,

@@ -10,7 +10,7 @@ use super::Lakehouse;
 use super::error::LakeError;
 use super::log::Appender;
 use super::parquet::{Only, Scan};
-use super::rows::{Fields, batch, ints, texts, times};
+use super::rows::{Fields, batch, ints, texts, times, truths};
 use super::schema::{Column, arrow_schema, column, int, text};
 use super::stage::Begin;
 use super::table::{Committed, Table, TableKind};
@@ -38,6 +38,10 @@ pub struct Receipt {
     pub batch_id: i32,
     /// When it was heard.
     pub time: Timestamp,
+    /// Whether this write created the record; `None` where nobody can tell.
+    pub created: Option<bool>,
+    /// The record's own id (Dataverse's GUID), where it is known.
+    pub record_id: Option<String>,
 }
 
 pub(super) fn columns() -> Vec<Column> {
@@ -48,6 +52,8 @@ pub(super) fn columns() -> Vec<Column> {
         text("job"),
         int("batch_id"),
         column("time", StageType::Timestamp),
+        column("created", StageType::Boolean),
+        text("record_id"),
     ]
 }
 
@@ -152,6 +158,8 @@ fn encode(table: &str, rows: &[Receipt]) -> Result<RecordBatch, LakeError> {
         texts(rows.iter().map(|row| Some(row.job.as_str()))),
         ints(rows.iter().map(|row| row.batch_id)),
         times(rows.iter().map(|row| row.time)),
+        truths(rows.iter().map(|row| row.created)),
+        texts(rows.iter().map(|row| row.record_id.as_deref())),
     ];
     batch(table, arrow_schema(&columns()), arrays)
 }
@@ -161,6 +169,7 @@ fn decode(table: &str, batch: &RecordBatch) -> Result<Vec<Receipt>, LakeError> {
     let (table_name, job) = (fields.texts("table_name")?, fields.texts("job")?);
     let (row_id, target_key) = (fields.texts("row_id")?, fields.texts("target_key")?);
     let (batch_id, time) = (fields.ints("batch_id")?, fields.times("time")?);
+    let (created, record_id) = (fields.truths("created")?, fields.texts("record_id")?);
     let row = |i| {
         Ok(Receipt {
             table_name: table_name(i).unwrap_or_default().to_owned(),
@@ -169,6 +178,8 @@ fn decode(table: &str, batch: &RecordBatch) -> Result<Vec<Receipt>, LakeError> {
             job: job(i).unwrap_or_default().to_owned(),
             batch_id: batch_id(i).unwrap_or(0),
             time: time(i),
+            created: created(i),
+            record_id: record_id(i).map(str::to_owned),
         })
     };
     (0..batch.num_rows()).map(row).collect()

@@ -392,9 +392,9 @@ pub(super) fn floats(values: impl Iterator<Item = f32>) -> ArrayRef {
 }
 
 /// A `boolean` column.
-pub(super) fn truths(values: impl Iterator<Item = bool>) -> ArrayRef {
+pub(super) fn truths(values: impl Iterator<Item = Option<bool>>) -> ArrayRef {
     let mut cells = BooleanBuilder::new();
-    values.for_each(|value| cells.append_value(value));
+    values.for_each(|value| cells.append_option(value));
     Arc::new(cells.finish())
 }
 

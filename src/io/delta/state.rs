@@ -165,7 +165,7 @@ fn encode(table: &str, rows: &[StateRow]) -> Result<RecordBatch, LakeError> {
         ints(rows.iter().map(|row| row.id)),
         texts(rows.iter().map(|row| Some(row.table_name.as_str()))),
         longs(rows.iter().map(|row| row.records)),
-        truths(rows.iter().map(|row| row.validated)),
+        truths(rows.iter().map(|row| Some(row.validated))),
         ints(rows.iter().map(|row| row.workers)),
         texts(rows.iter().map(|row| Some(row.target_entity.as_str()))),
         longs(rows.iter().map(|row| row.written)),

@@ -415,6 +415,19 @@ impl Table {
         Ok(Some(Action::Metadata(metadata)))
     }
 
+    /// As [`Table::evolve`], for a book of ours: columns that it lacks come behind those it has.
+    pub(super) fn widen(
+        &self,
+        state: &DeltaTableState,
+        columns: &[Column],
+    ) -> Result<Option<Action>, LakeError> {
+        let mut all = self.columns(state)?;
+        let new = columns.iter().filter(|column| all.iter().all(|known| known.name != column.name));
+        let new: Vec<Column> = new.cloned().collect();
+        all.extend(new);
+        self.evolve(state, &all)
+    }
+
     /// Whether this process has not vacuumed the table for so long; asking counts as doing.
     pub(super) fn vacuum_due(&self, now: Timestamp, every: SignedDuration) -> bool {
         let mut last = self.vacuumed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,17 +1,19 @@
 //! Rows as operations: every cell held against its attribute, every lookup found, every record named by a key of ours.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::Dynamics;
+use super::bulk::Action;
 use super::fault::TargetFault;
 use super::finops;
 use super::lookup::{Pointed, misfit};
-use super::operation::{Condition, Method, Operation};
+use super::operation::{Bulk, Condition, Knowing, Method, Operation};
 use super::plan::{Naming, PlannedColumn, Role, RowPlan};
 use super::spelling::{KEY_CHARS_REFUSED, encoded, json, json_object, literal};
-use crate::domain::conform::{Conformed, Misfit, conform, excerpt};
+use crate::domain::conform::{Conformed, Misfit, conform, excerpt, guid_in};
 use crate::domain::entity::AttributeKind;
 use crate::domain::identity;
 use crate::domain::refusal::Refusal;
@@ -190,9 +192,11 @@ impl RowPlan {
         };
         Ok(Operation {
             row: row.id,
+            bulk: self.bulk(deed, &predicate),
             method,
             path: format!("{}({predicate})", self.entity.set_name),
             condition,
+            knowing: self.knowing(row, &cells, deed),
             body: (method == Method::Patch).then(|| self.body(&cells, deed)),
             target_key: shown,
             if_absent: match self.mode {
@@ -230,6 +234,49 @@ impl RowPlan {
             format!("{}={}", column.attribute.logical_name, row.values[column.index].to_text())
         });
         shown.collect::<Vec<_>>().join(",")
+    }
+
+    /// The row's place in a bulk action: it names its record by id, or in an upsert by an alternate key. None where the
+    /// values name the id as well; what the service makes of that is not known.
+    fn bulk(&self, deed: Deed, predicate: &str) -> Option<Bulk> {
+        let id = self.entity.primary_id.as_ref()?;
+        let action = match deed {
+            Deed::Create => Action::Create,
+            Deed::Upsert => Action::Upsert,
+            Deed::Update => Action::Update,
+            Deed::Delete => return None,
+        };
+        let repeated =
+            |column: &PlannedColumn| column.role != Role::Key && column.attribute.logical_name == *id;
+        if self.columns.iter().any(repeated) {
+            return None;
+        }
+        let member = |name: &str, value: String| {
+            let object = json_object(&[(name.to_owned(), json(&Conformed::Text(value)))]);
+            object.trim_start_matches('{').trim_end_matches('}').to_owned()
+        };
+        let naming = match (guid_in(predicate), action) {
+            (Some(own), _) => member(id, own.hyphenated().to_string()),
+            (None, Action::Upsert) => member("@odata.id", format!("{}({predicate})", self.entity.set_name)),
+            (None, Action::Create | Action::Update) => return None,
+        };
+        Some(Bulk { action, naming, table: Arc::clone(&self.table) })
+    }
+
+    /// How it will be known whether the row's record was there before.
+    fn knowing(&self, row: &StagedRow, cells: &[Conformed], deed: Deed) -> Knowing {
+        let own_id = match self.naming {
+            Naming::Row => true,
+            Naming::Given(at) => cells[at] == Conformed::Blank,
+            // Ids made of a key, and the sender's own, are the same in every job.
+            Naming::Derived(_) | Naming::PrimaryId(_) | Naming::Alternate(_) | Naming::Entity(_) => false,
+        };
+        match (deed, &self.entity.primary_id) {
+            (Deed::Update | Deed::Delete, _) => Knowing::There,
+            _ if own_id && !self.rows_known && !self.records.contains_key(&row.id) => Knowing::Fresh,
+            (_, Some(id)) => Knowing::Asked(Arc::from(id.as_str())),
+            (_, None) => Knowing::Untold,
+        }
     }
 
     /// What stands between the parentheses of the record's address, encoded and as people read it.

@@ -8,13 +8,16 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
+use super::bulk::{self, Action, BULK_OPERATIONS_MAX, Support, Table};
 use super::fault::TargetFault;
 use super::metadata::{self, Cast, EntityHead};
+use super::send::CHANGE_SET_OPERATIONS_MAX;
 use super::spelling::encoded;
 use super::wire::Wire;
-use super::{Dialect, Dynamics};
+use super::{Dialect, Dynamics, finops};
 use crate::domain::entity::Entity;
 use crate::domain::near::did_you_mean;
+use crate::domain::settings::Mode;
 use crate::domain::table::TableName;
 
 /// How long metadata is believed; a column added in Dynamics is known after this at the latest.
@@ -29,6 +32,7 @@ const COUNT_MAX: u64 = 5_000;
 pub(super) struct Catalogue {
     heads: Mutex<Option<Aged<Arc<Vec<EntityHead>>>>>,
     entities: Mutex<HashMap<String, Aged<Arc<Entity>>>>,
+    bulk: Mutex<HashMap<String, Aged<Support>>>,
 }
 
 struct Aged<T> {
@@ -94,6 +98,49 @@ impl Dynamics {
         let id = entity.primary_id.as_deref().unwrap_or(&entity.logical_name);
         wire.each_of(&format!("{}?$select={id}", entity.set_name), |_| counted += 1).await?;
         Ok(counted)
+    }
+
+    /// Which bulk actions the table supports, as the target tells; none where it does not tell, which costs nothing but
+    /// speed.
+    pub(super) async fn bulk_support(&self, table: &Table) -> Support {
+        let catalogue = &self.inner.catalogue;
+        let known = lock(&catalogue.bulk).get(&table.logical_name).and_then(Aged::fresh);
+        if let Some(support) = known {
+            return support;
+        }
+        let mut support = Support::default();
+        for action in Action::ALL {
+            let Some(supported) = self.inner.wire.lists_any(&bulk::probe_path(table, action)).await else {
+                // Not told for now: asked again with the next rows.
+                return Support::default();
+            };
+            support.learn(action, supported);
+        }
+        tracing::debug!(entity = %table.set_name, ?support, "bulk actions");
+        let aged = Aged { value: support, read_at: Instant::now() };
+        lock(&catalogue.bulk).insert(table.logical_name.clone(), aged);
+        support
+    }
+
+    /// Rows that one transaction on the entity holds: what a change set takes, or a bulk action where the table supports
+    /// those.
+    pub async fn transaction_rows_max(&self, entity: &Entity, mode: Mode) -> usize {
+        if self.dialect() == Dialect::Finops {
+            return finops::OPERATIONS_MAX;
+        }
+        let table = Table { set_name: entity.set_name.clone(), logical_name: entity.logical_name.clone() };
+        let support = match mode {
+            Mode::Insert | Mode::Upsert | Mode::Update => self.bulk_support(&table).await,
+            Mode::Edit | Mode::Delete => Support::default(),
+        };
+        let supported = match mode {
+            // A repetition after an answer was lost is an upsert.
+            Mode::Insert => support.create && support.upsert,
+            Mode::Upsert => support.upsert,
+            Mode::Update => support.update,
+            Mode::Edit | Mode::Delete => false,
+        };
+        if supported { BULK_OPERATIONS_MAX } else { CHANGE_SET_OPERATIONS_MAX }
     }
 
     async fn heads(&self) -> Result<Arc<Vec<EntityHead>>, TargetFault> {

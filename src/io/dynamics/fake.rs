@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response};
 use axum::response::IntoResponse;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value as Json, json};
+use uuid::Uuid;
 
 use super::{ConnectSettings, Credential, Dialect, Dynamics, PrincipalSettings, WireLimits};
 
@@ -49,6 +51,28 @@ pub(super) struct World {
     pub(super) queries: Vec<String>,
     /// Records on a page, where lists come in pages.
     pub(super) page: Option<usize>,
+    /// The secret that the token endpoint takes, where it is not `s3cret`.
+    pub(super) secret: Option<&'static str>,
+    /// Application users that are no users of the environment.
+    pub(super) strangers: Vec<&'static str>,
+    /// Which application user each write came from.
+    pub(super) writers: Vec<String>,
+    /// When each write came.
+    pub(super) arrivals: Vec<tokio::time::Instant>,
+    /// What goes wrong with the next writes of one application user.
+    pub(super) faults_of: BTreeMap<&'static str, VecDeque<Fault>>,
+    /// Whether the tables support bulk actions.
+    pub(super) bulk: bool,
+    /// Targets in each bulk action that came, behind its name.
+    pub(super) actions: Vec<(String, usize)>,
+    /// How long a batch takes for each of its operations; a bulk action takes no time.
+    pub(super) operation_takes: Duration,
+    /// How long every write takes.
+    pub(super) write_takes: Duration,
+    /// Writes under way, and the most there were.
+    pub(super) flying: (usize, usize),
+    /// Ids of CreateMultiple are not ours.
+    pub(super) foreign_ids: bool,
 }
 
 #[derive(Clone)]
@@ -79,6 +103,7 @@ pub(super) fn settings_of(address: &str) -> ConnectSettings {
             credential: Credential::Known("s3cret".into()),
             workers: None,
         }],
+        bulk_upserts: true,
         now: || Timestamp::UNIX_EPOCH,
         name: Some("Fake".to_owned()),
         limits: limits(),
@@ -99,6 +124,19 @@ impl Fake {
         settings_of(&self.address)
     }
 
+    /// The settings with these application users.
+    pub(super) fn settings_for(&self, clients: &[(&str, Credential)]) -> ConnectSettings {
+        let principals = clients
+            .iter()
+            .map(|(client_id, credential)| PrincipalSettings {
+                client_id: (*client_id).to_owned(),
+                credential: credential.clone(),
+                workers: None,
+            })
+            .collect();
+        ConnectSettings { principals, ..self.settings() }
+    }
+
     pub(super) fn client(&self) -> Dynamics {
         Dynamics::connect(self.settings()).unwrap()
     }
@@ -117,33 +155,71 @@ impl Fake {
 }
 
 async fn answer(State(fake): State<Fake>, request: Request) -> Response<Body> {
+    let writes = request.method() == "POST" && !request.uri().path().ends_with("/token");
+    if writes {
+        let mut world = fake.world.lock().unwrap();
+        world.flying.0 += 1;
+        world.flying.1 = world.flying.1.max(world.flying.0);
+    }
     let (parts, body) = request.into_parts();
     let body = String::from_utf8(to_bytes(body, 1 << 24).await.unwrap().to_vec()).unwrap();
+    let operations = body.matches("HTTP/1.1\r\n").count() as u32;
+    let answer = heard(&fake, &parts, &body);
+    if writes {
+        let takes = {
+            let world = fake.world.lock().unwrap();
+            world.write_takes + world.operation_takes * operations
+        };
+        tokio::time::sleep(takes).await;
+        fake.world.lock().unwrap().flying.0 -= 1;
+    }
+    answer
+}
+
+fn heard(fake: &Fake, parts: &Parts, body: &str) -> Response<Body> {
     let mut world = fake.world.lock().unwrap();
     if parts.uri.path() == "/tenant/oauth2/v2.0/token" {
         if let Some((status, body)) = world.token_faults.pop_front() {
             return reply(status, &[], body);
         }
-        assert!(
-            body.contains("client_secret=s3cret") && body.contains("grant_type=client_credentials"),
-            "{body}"
-        );
+        assert!(body.contains("grant_type=client_credentials"), "{body}");
+        let secret = format!("client_secret={}", world.secret.unwrap_or("s3cret"));
+        if !body.contains(&secret) && !body.contains("client_assertion=") {
+            let said = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided."}"#;
+            return reply(401, &[], said);
+        }
         assert!(body.contains("scope=http%3A%2F%2F127.0.0.1%3A"), "{body}");
         world.tokens += 1;
-        let token =
-            json!({"token_type": "Bearer", "expires_in": 3599, "access_token": world.tokens.to_string()});
+        let client = body.split("client_id=").nth(1).unwrap().split('&').next().unwrap();
+        let token = format!("{}-{client}", world.tokens);
+        let token = json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token});
         return reply(200, &[], &token.to_string());
     }
     let bearer = parts.headers["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap();
-    if bearer.parse::<u32>().unwrap() <= world.stale {
+    let (number, client) = bearer.split_once('-').unwrap();
+    if number.parse::<u32>().unwrap() <= world.stale {
         return reply(401, &[], r#"{"error":{"code":"0x8004A101","message":"expired"}}"#);
+    }
+    if world.strangers.contains(&client) {
+        let said =
+            r#"{"error":{"code":"0x80072560","message":"The user is not a member of the organization."}}"#;
+        return reply(403, &[], said);
     }
     assert_eq!(parts.headers["odata-version"], "4.0");
     assert!(!parts.headers.contains_key("cookie"));
     let path = parts.uri.path().strip_prefix("/api/data/v9.2/").unwrap().to_owned();
-    if path == "$batch" {
+    if parts.method == "POST" {
+        world.writers.push(client.to_owned());
+        world.arrivals.push(tokio::time::Instant::now());
         world.headers.push(parts.headers.clone());
-        return batch(&mut world, &parts.headers, &body);
+        let own = world.faults_of.get_mut(client).and_then(VecDeque::pop_front);
+        if let Some(Fault::Answer { status, headers, body }) = own {
+            return reply(status, &headers, body);
+        }
+        return match path.split_once("/Microsoft.Dynamics.CRM.") {
+            Some((set, action)) => together(&mut world, set, action, body),
+            None => batch(&mut world, &parts.headers, body),
+        };
     }
     let query = percent_decode_str(parts.uri.query().unwrap_or_default()).decode_utf8().unwrap().into_owned();
     world.queries.push(format!("{path}?{query}"));
@@ -166,6 +242,13 @@ fn error(status: u16, code: &str, message: &str) -> (u16, String, String) {
 /// One operation of a batch: verb, path, whether it must exist, Content-ID, body.
 type Asked = (String, String, bool, Option<String>, String);
 
+/// The id that the fake gives to a record that was named by a key; one that was named by its id has that.
+pub(super) fn id_of(path: &str) -> Uuid {
+    let (_, predicate) = path.split_once('(').unwrap();
+    let own = Uuid::try_parse(predicate.trim_end_matches(')'));
+    own.unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_URL, path.as_bytes()))
+}
+
 fn operations(body: &str) -> Vec<Asked> {
     let mut found = Vec::new();
     for chunk in body.split("\r\nContent-Type: application/http\r\n").skip(1) {
@@ -177,6 +260,7 @@ fn operations(body: &str) -> Vec<Asked> {
         let path = path.strip_prefix("/api/data/v9.2/").unwrap();
         let content_id = part_head.lines().find_map(|line| line.strip_prefix("Content-ID: "));
         let body = rest.split("\r\n--").next().unwrap();
+        assert_eq!(head.contains("Prefer: return=representation"), path.contains("?$select="), "{head}");
         found.push((
             verb.to_owned(),
             percent_decode_str(path).decode_utf8().unwrap().into_owned(),
@@ -190,7 +274,12 @@ fn operations(body: &str) -> Vec<Asked> {
 
 /// Carries out one operation: status, record, body.
 fn carry_out(world: &mut World, asked: &Asked, fault: Option<&Fault>) -> (u16, String, String) {
-    let (verb, path, must_exist, _, body) = asked;
+    let (verb, whole, must_exist, _, body) = asked;
+    let (path, select) = match whole.split_once("?$select=") {
+        Some((path, column)) => (path, Some(column)),
+        None => (whole.as_str(), None),
+    };
+    let path = &path.to_owned();
     if let Some(Fault::Row { holding, status, body: answer }) = fault
         && (body.contains(holding) || path.contains(holding))
     {
@@ -216,13 +305,20 @@ fn carry_out(world: &mut World, asked: &Asked, fault: Option<&Fault>) -> (u16, S
     for (key, value) in new.as_object().unwrap() {
         record[key] = value.clone();
     }
+    if let Some(column) = select {
+        // A representation has no OData-EntityId.
+        let status = if exists { 200 } else { 201 };
+        return (status, String::new(), json!({ column: id_of(path) }).to_string());
+    }
     (204, format!("http://x/api/data/v9.2/{path}"), String::new())
 }
 
 fn batch(world: &mut World, headers: &HeaderMap, body: &str) -> Response<Body> {
     let fault = world.faults.pop_front();
     let asked = operations(body);
-    world.batches.push(asked.iter().map(|(verb, path, ..)| format!("{verb} {path}")).collect());
+    world.batches.push(
+        asked.iter().map(|(verb, path, ..)| format!("{verb} {}", path.split('?').next().unwrap())).collect(),
+    );
     if let Some(Fault::Answer { status, headers, body }) = &fault {
         return reply(*status, headers, body);
     }
@@ -268,6 +364,60 @@ fn batch(world: &mut World, headers: &HeaderMap, body: &str) -> Response<Body> {
     reply(200, &[("content-type", "multipart/mixed; boundary=batchresponse_1")], &text)
 }
 
+/// A bulk action: all targets or none.
+fn together(world: &mut World, set: &str, action: &str, body: &str) -> Response<Body> {
+    let asked: Json = serde_json::from_str(body).unwrap();
+    let targets = asked["Targets"].as_array().unwrap();
+    world.actions.push((action.to_owned(), targets.len()));
+    let fault = world.faults.pop_front();
+    if let Some(Fault::Answer { status, headers, body }) = &fault {
+        return reply(*status, headers, body);
+    }
+    let before = world.records.clone();
+    let mut ids = Vec::new();
+    for target in targets {
+        let mut target = target.as_object().unwrap().clone();
+        assert_eq!(target.remove("@odata.type").unwrap(), "Microsoft.Dynamics.CRM.account");
+        let path = match (target.remove("accountid"), target.remove("@odata.id")) {
+            (Some(id), None) => format!("{set}({})", id.as_str().unwrap()),
+            (None, Some(path)) => {
+                percent_decode_str(path.as_str().unwrap()).decode_utf8().unwrap().into_owned()
+            }
+            named => panic!("{named:?}"),
+        };
+        let exists = world.records.contains_key(&path);
+        let refused = match action {
+            "CreateMultiple" if exists => {
+                Some(error(412, "0x80040237", "A record with matching key values already exists."))
+            }
+            "UpdateMultiple" if !exists => {
+                Some(error(404, "0x80040217", "Account With Ids = x Do Not Exist"))
+            }
+            _ => None,
+        };
+        ids.push(id_of(&path));
+        let asked = ("PATCH".to_owned(), path, false, None, Json::Object(target).to_string());
+        let answer = refused.unwrap_or_else(|| carry_out(world, &asked, fault.as_ref()));
+        if answer.0 >= 400 {
+            world.records = before;
+            return reply(answer.0, &[("content-type", "application/json")], &answer.2);
+        }
+    }
+    if world.foreign_ids {
+        ids.iter_mut().for_each(|id| *id = Uuid::new_v4());
+    }
+    let text = match action {
+        "CreateMultiple" => json!({ "Ids": ids }).to_string(),
+        _ => String::new(),
+    };
+    if matches!(fault, Some(Fault::CutAfterCommit)) {
+        let half: Result<_, std::io::Error> = Ok(bytes::Bytes::from("{"));
+        let chunks = [half, Err(std::io::Error::other("cut"))];
+        return Body::from_stream(futures::stream::iter(chunks)).into_response();
+    }
+    reply(if text.is_empty() { 204 } else { 200 }, &[], &text)
+}
+
 fn part(content_id: Option<&str>, answer: &(u16, String, String)) -> String {
     let (status, record, body) = answer;
     let id = content_id.map(|id| format!("Content-ID: {id}\r\n")).unwrap_or_default();
@@ -301,6 +451,10 @@ fn read(world: &World, path: &str, query: &str) -> Response<Body> {
     match path {
         "WhoAmI" => return reply(200, &[], r#"{"UserId":"u1"}"#),
         "EntityDefinitions" => return list(heads()),
+        "sdkmessagefilters" => {
+            assert!(query.contains("sdkmessageid/name eq @message") && query.contains("@table='account'"));
+            return list(if world.bulk { vec![json!({"sdkmessagefilterid": "1"})] } else { Vec::new() });
+        }
         _ => {}
     }
     if let Some(rest) = path.strip_prefix("EntityDefinitions(LogicalName='") {

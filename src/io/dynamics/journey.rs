@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::fake::{Fake, Fault, limits};
 use super::*;
+use crate::domain::effect::Effect;
 use crate::domain::entity::AttributeKind;
 use crate::domain::refusal::Severity;
 use crate::domain::row::{RowId, StagedColumn, StagedRow};
@@ -14,7 +15,9 @@ use crate::domain::settings::{BlankRule, LoadSettings, LookupRule, Mode};
 use crate::domain::table::{TableName, column_identifier};
 use crate::domain::value::{StageType, Value};
 
+mod bulk;
 mod planning;
+mod users;
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
@@ -89,14 +92,27 @@ async fn sent(client: &Dynamics, operations: &[Operation]) -> Result<SendReport,
     client.send(operations, BatchShape::Independent, History::New, &quiet).await
 }
 
+fn is_written(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Written(_))
+}
+
+/// What each write did to its record, and the record's id where the row named it by a key.
+fn effects(report: &SendReport) -> Vec<(Effect, Option<Uuid>)> {
+    let effect = |outcome: &Outcome| match outcome {
+        Outcome::Written(written) => (written.effect, written.record),
+        Outcome::Refused(refusal) => panic!("{refusal:?}"),
+    };
+    report.outcomes.iter().map(effect).collect()
+}
+
 fn all_written(report: &SendReport) -> bool {
-    report.outcomes.iter().all(|outcome| *outcome == Outcome::Written)
+    report.outcomes.iter().all(is_written)
 }
 
 fn refusal(outcome: &Outcome) -> crate::domain::refusal::Refusal {
     match outcome {
         Outcome::Refused(refusal) => refusal.clone(),
-        Outcome::Written => panic!("written"),
+        Outcome::Written(_) => panic!("written"),
     }
 }
 
@@ -269,7 +285,7 @@ async fn a_poisoned_row_that_fells_its_whole_batch_is_found_by_halves() {
     // The halves that hold row 1 fail: 16, 8, 4, 2, 1.
     fake.script(vec![malformed; 5]);
     let report = sent(&client, &operations).await.unwrap();
-    assert_eq!(report.outcomes.iter().filter(|outcome| **outcome == Outcome::Written).count(), 15);
+    assert_eq!(report.outcomes.iter().filter(|outcome| is_written(outcome)).count(), 15);
     assert_eq!(refusal(&report.outcomes[0]).error, "400 0x80048D19: stream not readable");
     assert_eq!(report.attempts, 9);
 }
@@ -390,7 +406,7 @@ async fn a_missing_privilege_stops_the_table_and_refuses_no_row() {
     fake.script([Fault::Row { holding: "\"A\"", status: 400, body }]);
     let report = sent(&client, &operations).await.unwrap();
     assert!(refusal(&report.outcomes[0]).error.contains("nme"));
-    assert_eq!(report.outcomes[1], Outcome::Written);
+    assert!(is_written(&report.outcomes[1]));
 }
 
 // ---- all or none ---------------------------------------------------------------------------------------------------
@@ -430,6 +446,79 @@ async fn more_rows_than_one_change_set_holds_are_refused_before_anything_is_sent
     assert!(fake.world.lock().unwrap().batches.is_empty());
 }
 
+// ---- what was created ----------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_row_under_an_id_of_its_own_created_its_record_however_often_it_was_sent() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let operations = named(&client, Mode::Insert, &["A", "B"]).await;
+    fake.script([Fault::CutAfterCommit]);
+    let created = vec![(Effect::Created, None); 2];
+    assert_eq!(effects(&sent(&client, &operations).await.unwrap()), created);
+    let again = client.send(&operations, BatchShape::Independent, History::InDoubt, &quiet).await.unwrap();
+    assert_eq!(effects(&again), created);
+}
+
+#[tokio::test]
+async fn an_upsert_by_key_tells_whether_the_record_was_there_and_which_one_it_is() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let by_key = settings(Mode::Upsert, &["accountnumber"]);
+    let plan = plan(&client, &["accountnumber", "name"], &by_key).await.unwrap();
+    let number = |number: &str| format!("accounts(accountnumber='{number}')");
+    let record = |of: &str| Some(super::fake::id_of(&number(of)));
+    fake.put(&number("2"), json!({}));
+    let rows = [row(1, &["1", "A"]), row(2, &["2", "B"])];
+    let operations: Vec<Operation> =
+        client.encode(&plan, &rows).await.unwrap().into_iter().map(|one| one.unwrap()).collect();
+    let first = sent(&client, &operations).await.unwrap();
+    assert_eq!(effects(&first), [(Effect::Created, record("1")), (Effect::Updated, record("2"))]);
+    let set = client.send(&operations, BatchShape::ChangeSet, History::New, &quiet).await.unwrap();
+    assert_eq!(effects(&set), [(Effect::Updated, record("1")), (Effect::Updated, record("2"))]);
+}
+
+#[tokio::test]
+async fn what_a_repetition_finds_may_be_its_own_and_nobody_can_tell() {
+    // The first try creates the first record, and its answer is cut; only what the second one creates is certain.
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let operations = named(&client, Mode::Upsert, &["A", "B"]).await;
+    fake.script([Fault::CutAfterCommit]);
+    let report = sent(&client, &operations).await.unwrap();
+    assert_eq!(effects(&report), [(Effect::Unknown, None), (Effect::Unknown, None)]);
+    fake.world.lock().unwrap().records.remove(&path(2));
+    let report = client.send(&operations, BatchShape::Independent, History::InDoubt, &quiet).await.unwrap();
+    assert_eq!(effects(&report), [(Effect::Unknown, None), (Effect::Created, None)]);
+}
+
+#[tokio::test]
+async fn an_insert_by_a_key_or_of_rows_that_were_sent_before_asks_what_was_there() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    // The id that is made of the key is the same in every job.
+    let by_key = settings(Mode::Insert, &["accountnumber"]);
+    let by_key = plan(&client, &["accountnumber", "name"], &by_key).await.unwrap();
+    let mut known = plan(&client, &["accountnumber", "name"], &settings(Mode::Insert, &[])).await.unwrap();
+    known.expect_known_rows();
+    for plan in [by_key, known] {
+        let rows = [row(1, &["1", "A"])];
+        let operations: Vec<Operation> =
+            client.encode(&plan, &rows).await.unwrap().into_iter().map(|one| one.unwrap()).collect();
+        assert_eq!(effects(&sent(&client, &operations).await.unwrap()), [(Effect::Created, None)]);
+        assert_eq!(effects(&sent(&client, &operations).await.unwrap()), [(Effect::Updated, None)]);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_heed_the_question_leaves_it_open() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let operations = named(&client, Mode::Upsert, &["A"]).await;
+    fake.script([Fault::Row { holding: "A", status: 204, body: "" }]);
+    assert_eq!(effects(&sent(&client, &operations).await.unwrap()), [(Effect::Unknown, None)]);
+}
+
 // ---- modes ---------------------------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -459,7 +548,7 @@ async fn an_update_of_a_record_that_is_not_there_is_refused_and_creates_nothing(
     fake.put(&path(1), json!({"name": "old"}));
     let operations = named(&client, Mode::Update, &["new", "B"]).await;
     let report = sent(&client, &operations).await.unwrap();
-    assert_eq!(report.outcomes[0], Outcome::Written);
+    assert!(is_written(&report.outcomes[0]));
     assert_eq!(refusal(&report.outcomes[1]).advice, "correct its key, or load it with mode `upsert`");
     assert_eq!(fake.records()[&path(1)]["name"], "new");
     assert_eq!(fake.records().len(), 1);

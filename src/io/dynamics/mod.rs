@@ -7,6 +7,7 @@
 //! Every operation names its record by a key of ours, so sending it again is harmless: [`Dynamics::send`] tries again by
 //! itself whatever is worth it, and what it could not finish the caller sends again later, whole.
 
+mod bulk;
 mod credential;
 mod encode;
 mod entities;
@@ -17,6 +18,7 @@ mod lookup;
 mod metadata;
 mod multipart;
 mod operation;
+mod pace;
 mod patience;
 mod pilot;
 mod plan;
@@ -40,17 +42,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 use url::Url;
 
+pub use bulk::BULK_OPERATIONS_MAX;
 pub use credential::Credential;
 pub use fault::{PlanFault, PlanProblem, SendFault, TargetFault};
 pub use gate::Waiting;
-pub use operation::{BatchShape, Condition, History, Method, Operation, Outcome, SendReport, Trouble};
+pub use operation::{
+    BatchShape, Condition, History, Knowing, Method, Operation, Outcome, SendReport, Trouble,
+};
+pub use pace::{PaceReport, Way};
 pub use pilot::Counts;
 pub use plan::{EntityKeyColumns, PlannedColumn, Role, RowPlan};
 pub use principals::PrincipalReport;
-pub use send::BATCH_OPERATIONS_MAX;
+pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
 pub use verdict::{Class, Setback, Verdict, judge};
 
 use entities::Catalogue;
+use pace::Pace;
 use wire::Wire;
 
 /// Requests at once before the server gave its hint. Source: dynamics.md §9.16, about four fully busy requests a server
@@ -78,14 +85,6 @@ impl Dialect {
             Dialect::Finops => "/data/",
         }
     }
-
-    /// Operations in one change set, so rows of one `atomic` load. Source: dynamics.md §3.1, §6.4.
-    pub fn change_set_operations_max(self) -> usize {
-        match self {
-            Dialect::Dataverse => send::CHANGE_SET_OPERATIONS_MAX,
-            Dialect::Finops => finops::OPERATIONS_MAX,
-        }
-    }
 }
 
 /// Where the target is and who we are there.
@@ -101,6 +100,8 @@ pub struct ConnectSettings {
     pub tenant_id: String,
     /// The application users that requests are made as, side by side; at least one.
     pub principals: Vec<PrincipalSettings>,
+    /// Whether upserts may go by bulk action. It is quicker, but does not tell which records were created.
+    pub bulk_upserts: bool,
     /// The clock that assertions are dated by.
     pub now: fn() -> Timestamp,
     /// The target's name in row identities, where the URL is not lasting (the embedded sandbox); else host and path.
@@ -188,6 +189,7 @@ struct Inner {
     wire: Wire,
     catalogue: Catalogue,
     finops: finops::Learned,
+    pace: Pace,
 }
 
 impl std::fmt::Debug for Dynamics {
@@ -208,8 +210,16 @@ impl Dynamics {
             None => target_name(&settings.url),
         };
         let wire = Wire::new(settings)?;
-        let (catalogue, finops) = Default::default();
-        Ok(Dynamics { inner: Arc::new(Inner { dialect, target_id, wire, catalogue, finops }) })
+        Ok(Dynamics {
+            inner: Arc::new(Inner {
+                dialect,
+                target_id,
+                wire,
+                catalogue: Catalogue::default(),
+                finops: finops::Learned::default(),
+                pace: Pace::default(),
+            }),
+        })
     }
 
     /// Which product it is.
@@ -277,6 +287,11 @@ impl Dynamics {
     /// one more each, so that more can be tried. At first what the server recommends (`x-ms-dop-hint`).
     pub fn demand(&self) -> u16 {
         self.inner.wire.demand()
+    }
+
+    /// How the rows of each table go that were sent so far.
+    pub fn pace(&self) -> Vec<PaceReport> {
+        self.inner.pace.report()
     }
 
     /// How each application user fares, in the order of the settings.

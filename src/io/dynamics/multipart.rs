@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::operation::{BatchShape, Condition, Method, Operation};
+use super::operation::{BatchShape, Condition, Knowing, Method, Operation};
 
 const CRLF: &str = "\r\n";
 /// Depth of multipart within multipart that is read: a batch and its change sets.
@@ -64,7 +64,15 @@ fn request(out: &mut String, operation: &Operation, root_path: &str) {
         Method::Patch => "PATCH",
         Method::Delete => "DELETE",
     };
-    line(out, &format!("{verb} {root_path}{} HTTP/1.1", operation.path));
+    match &operation.knowing {
+        Knowing::Asked(id) => {
+            line(out, &format!("{verb} {root_path}{}?$select={id} HTTP/1.1", operation.path));
+            line(out, "Prefer: return=representation");
+        }
+        Knowing::Fresh | Knowing::There | Knowing::Untold => {
+            line(out, &format!("{verb} {root_path}{} HTTP/1.1", operation.path));
+        }
+    }
     if operation.condition == Condition::Exists {
         line(out, "If-Match: *");
     }

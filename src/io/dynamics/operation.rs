@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bulk::{Action, Table};
 use super::finops::Course;
+use crate::domain::effect::Written;
 use crate::domain::refusal::{Refusal, Severity};
 use crate::domain::row::RowId;
 
@@ -27,6 +29,19 @@ pub enum Condition {
     Exists,
 }
 
+/// How it is known whether a write created its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Knowing {
+    /// The id is the row's own, and no job before this one can have used it: whenever it is there, this row made it.
+    Fresh,
+    /// The target is asked for the record's id, which stands in this column, and its status tells (dynamics.md §2.3).
+    Asked(Arc<str>),
+    /// The record must be there beforehand.
+    There,
+    /// There is no way to know.
+    Untold,
+}
+
 /// One row as the target takes it. Sending it twice leaves the target as sending it once: by its address, or because the
 /// room asks first what became of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +54,12 @@ pub struct Operation {
     pub path: String,
     /// What must be true beforehand.
     pub condition: Condition,
+    /// How it is known whether the record was there before.
+    pub knowing: Knowing,
     /// The JSON body; `None` for a delete.
     pub body: Option<String>,
+    /// Its place in a bulk action, where it can have one.
+    pub(super) bulk: Option<Bulk>,
     /// The record for receipts: its GUID, or its key predicate as people read it (`accountnumber='A-17'`).
     pub target_key: String,
     /// What the sender can do where the record must be there and is not.
@@ -49,6 +68,17 @@ pub struct Operation {
     pub(super) columns: Arc<Vec<(String, String)>>,
     /// What F&O needs beyond the first request.
     pub(super) course: Option<Box<Course>>,
+}
+
+/// How an operation goes as one of the targets of a bulk action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bulk {
+    /// The action.
+    pub(super) action: Action,
+    /// The member that names the record: `"accountid":"8f4c…"`, `"@odata.id":"accounts(accountnumber='A-17')"`.
+    pub(super) naming: String,
+    /// The table, shared by all rows of a plan.
+    pub(super) table: Arc<Table>,
 }
 
 /// How operations share a request.
@@ -73,7 +103,7 @@ pub enum History {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The target has it.
-    Written,
+    Written(Written),
     /// The target refused it.
     Refused(Refusal),
 }
@@ -138,7 +168,9 @@ impl Operation {
             method: Method::Patch,
             path: path.to_owned(),
             condition: Condition::Any,
+            knowing: Knowing::Fresh,
             body: Some("x".repeat(100)),
+            bulk: None,
             target_key: path.to_owned(),
             if_absent: "",
             columns: Arc::new(Vec::new()),

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use self::drawing::{Drawing, find, names};
+use super::bulk::Table;
 use super::fault::{PlanFault, TargetFault};
 use super::finops::EntityNaming;
 use super::lookup::LookupCache;
@@ -22,6 +23,8 @@ use crate::domain::table::column_identifier;
 #[derive(Debug)]
 pub struct RowPlan {
     pub(super) entity: Arc<Entity>,
+    /// The entity as bulk actions name it.
+    pub(super) table: Arc<Table>,
     pub(super) mode: Mode,
     pub(super) blank: BlankRule,
     pub(super) zone: TimeZone,
@@ -34,6 +37,8 @@ pub struct RowPlan {
     pub(super) cache: Mutex<LookupCache>,
     /// Records of rows that were written before under another name than this plan gives them.
     pub(super) records: HashMap<RowId, Uuid>,
+    /// Whether rows may have been sent by earlier jobs under their own ids.
+    pub(super) rows_known: bool,
     notes: Vec<String>,
 }
 
@@ -130,6 +135,12 @@ impl RowPlan {
         &self.columns
     }
 
+    /// Says that rows may have been sent by earlier jobs under the ids that they have: then only the target can tell which
+    /// records were there already.
+    pub fn expect_known_rows(&mut self) {
+        self.rows_known = true;
+    }
+
     /// Lets rows that were written before keep their records, whatever this plan would call them: an `overwrite` may
     /// bring a key, or drop it, and is to find the records all the same.
     ///
@@ -207,6 +218,11 @@ impl Dynamics {
                 width: columns.len(),
                 cache: Mutex::default(),
                 records: HashMap::new(),
+                rows_known: false,
+                table: Arc::new(Table {
+                    set_name: entity.set_name.clone(),
+                    logical_name: entity.logical_name.clone(),
+                }),
                 notes,
             }),
             _ => Err(PlanFault::Problems { problems }),

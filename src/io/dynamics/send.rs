@@ -2,17 +2,21 @@
 //! no answer that cannot be matched to its operation.
 
 mod heard;
+mod together;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use reqwest::Method as Verb;
 use tokio::time::Instant;
 
+use self::together::TOGETHER_ROWS_MIN;
+use super::bulk::{self, BULK_OPERATIONS_MAX, Support};
 use super::fault::SendFault;
 use super::gate::{OnWaiting, Waiting};
 use super::multipart;
 use super::operation::{BatchShape, History, Operation, Outcome, SendReport, Trouble};
+use super::pace::{Pace, Way};
 use super::patience::Patience;
 use super::verdict::Verdict;
 use super::wire::{Request, Stumble, Wire};
@@ -45,6 +49,7 @@ impl Dynamics {
         }
         let wire = &self.inner.wire;
         let start = Instant::now();
+        let support = self.support(operations, shape).await;
         let mut sending = Sending {
             wire,
             operations,
@@ -53,12 +58,24 @@ impl Dynamics {
             outcomes: vec![None; operations.len()],
             doubts: vec![history == History::InDoubt; operations.len()],
             tries: vec![0; operations.len()],
-            queue: groups(operations, shape, wire.limits().batch_bytes_max)?,
+            queue: VecDeque::new(),
+            pace: &self.inner.pace,
+            support,
+            alone: vec![false; operations.len()],
+            families: vec![0; operations.len()],
+            halvings: HashMap::new(),
             patience: Patience::new(wire.limits()),
             attempts: 0,
             culprit: None,
             trouble: None,
         };
+        let all: Vec<usize> = (0..operations.len()).collect();
+        let rows_max = match shape {
+            BatchShape::ChangeSet if sending.action_for_all(&all).is_some() => BULK_OPERATIONS_MAX,
+            BatchShape::ChangeSet => CHANGE_SET_OPERATIONS_MAX,
+            BatchShape::Independent => BATCH_OPERATIONS_MAX,
+        };
+        sending.queue = groups(operations, shape, (rows_max, wire.limits().batch_bytes_max))?;
         while let Some(group) = sending.queue.pop_front() {
             sending.round(group).await?;
         }
@@ -74,21 +91,33 @@ impl Dynamics {
             made: Vec::new(),
         })
     }
+
+    /// Which bulk actions could carry the operations; asked only where one might be used.
+    async fn support(&self, operations: &[Operation], shape: BatchShape) -> Support {
+        let wanted = match shape {
+            BatchShape::Independent => operations.len() >= TOGETHER_ROWS_MIN,
+            BatchShape::ChangeSet => operations.len() > CHANGE_SET_OPERATIONS_MAX,
+        };
+        match operations.first().and_then(|operation| operation.bulk.as_ref()).filter(|_| wanted) {
+            Some(bulk) => self.bulk_support(&bulk.table).await,
+            None => Support::default(),
+        }
+    }
 }
 
 /// The first requests: whole for a change set, else as many operations as one may hold.
 fn groups(
     operations: &[Operation],
     shape: BatchShape,
-    bytes_max: usize,
+    (rows_max, bytes_max): (usize, usize),
 ) -> Result<VecDeque<Vec<usize>>, SendFault> {
     let size = |operation: &Operation| {
         multipart::ENVELOPE_BYTES + operation.path.len() + operation.body.as_ref().map_or(0, String::len)
     };
     if shape == BatchShape::ChangeSet {
         let bytes: usize = operations.iter().map(size).sum();
-        if operations.len() > CHANGE_SET_OPERATIONS_MAX {
-            let (found, max) = (operations.len(), CHANGE_SET_OPERATIONS_MAX);
+        if operations.len() > rows_max {
+            let (found, max) = (operations.len(), rows_max);
             return Err(SendFault::TooLarge { found, max, unit: "rows" });
         }
         if bytes > bytes_max {
@@ -100,7 +129,7 @@ fn groups(
     let mut bytes = 0;
     for (index, operation) in operations.iter().enumerate() {
         let more = size(operation);
-        if !group.is_empty() && (group.len() >= BATCH_OPERATIONS_MAX || bytes + more > bytes_max) {
+        if !group.is_empty() && (group.len() >= rows_max || bytes + more > bytes_max) {
             groups.push_back(std::mem::take(&mut group));
             bytes = 0;
         }
@@ -125,6 +154,14 @@ struct Sending<'a> {
     /// How often the operation was answered with a setback of its own.
     tries: Vec<u32>,
     queue: VecDeque<Vec<usize>>,
+    pace: &'a Pace,
+    /// The bulk actions that could carry them.
+    support: Support,
+    /// Whether the operation is to be answered for itself, not as one of many.
+    alone: Vec<bool>,
+    /// Which first request the operation was in, from 1, and how often the rows of each were halved.
+    families: Vec<u32>,
+    halvings: HashMap<u32, u32>,
     patience: Patience<'a>,
     attempts: u32,
     culprit: Option<usize>,
@@ -144,6 +181,7 @@ impl Sending<'_> {
     async fn round(&mut self, group: Vec<usize>) -> Result<(), SendFault> {
         let unsettled = |sending: &Self| sending.outcomes.iter().filter(|outcome| outcome.is_none()).count();
         let before = unsettled(self);
+        let group = self.cut_to_pace(group);
         let next = self.exchange(group).await?;
         if unsettled(self) < before {
             self.patience.renew();
@@ -187,14 +225,47 @@ impl Sending<'_> {
         }
     }
 
+    /// The rows of the next request; those that are too many for it wait in the queue.
+    fn cut_to_pace(&mut self, mut group: Vec<usize>) -> Vec<usize> {
+        if self.shape == BatchShape::Independent
+            && let Some(lane) = self.lane(&group)
+        {
+            let rows = self.pace.rows(&lane);
+            if group.len() > rows {
+                self.queue.push_front(group.split_off(rows));
+            }
+        }
+        if self.families[group[0]] == 0 {
+            let family = self.families.iter().max().map_or(1, |last| last + 1);
+            group.iter().for_each(|index| self.families[*index] = family);
+        }
+        group
+    }
+
     async fn exchange(&mut self, group: Vec<usize>) -> Result<Next, SendFault> {
         let operations: Vec<&Operation> = group.iter().map(|index| &self.operations[*index]).collect();
-        let batch = multipart::batch(&operations, self.shape, self.wire.root_path());
+        let lane = self.lane(&group).expect("a group in the queue is never empty");
+        let action = match self.shape {
+            BatchShape::Independent => self.action(&group, &lane),
+            BatchShape::ChangeSet if group.len() > CHANGE_SET_OPERATIONS_MAX => self.action_for_all(&group),
+            BatchShape::ChangeSet => None,
+        };
+        let (path, content_type, body) = match (action, operations[0].bulk.as_ref()) {
+            (Some(action), Some(bulk)) => {
+                let content_type = "application/json; charset=utf-8".to_owned();
+                (bulk::path(&bulk.table, action), content_type, bulk::body(&bulk.table, &operations))
+            }
+            _ => {
+                let batch = multipart::batch(&operations, self.shape, self.wire.root_path());
+                ("$batch".to_owned(), batch.content_type, batch.body)
+            }
+        };
+        let each_for_itself = action.is_none() && self.shape == BatchShape::Independent;
         let request = Request {
             method: Verb::POST,
-            path: "$batch",
-            prefer: (self.shape == BatchShape::Independent).then_some("odata.continue-on-error"),
-            body: Some((&batch.content_type, batch.body.into())),
+            path: &path,
+            prefer: each_for_itself.then_some("odata.continue-on-error"),
+            body: Some((&content_type, body.into())),
             rows: group.len(),
         };
         let heard = self.wire.once(&request, self.waiting).await;
@@ -207,6 +278,9 @@ impl Sending<'_> {
                 if in_doubt {
                     self.doubt(&group);
                 }
+                if let Some(setback) = setback {
+                    self.pace.setback(&lane, setback);
+                }
                 Ok(Next::Pause { groups: vec![group], reason, wait, held: setback.is_some() })
             }
             Err(Stumble::Access { error, cause }) => Err(SendFault::Access { error, cause }),
@@ -215,12 +289,18 @@ impl Sending<'_> {
                 let reason = format!("an answer of more than {limit} bytes");
                 Ok(Next::Pause { groups: self.halves(group), reason, wait: None, held: false })
             }
+            Ok(answer) if let Some(action) = action => self.heard_together(group, (&lane, action), &answer),
             Ok(answer) => match multipart::answers(&answer.content_type, &answer.body) {
                 None => self.heard_as_one(group, &answer),
                 Some(parts) if self.shape == BatchShape::ChangeSet => {
                     self.heard_change_set(group, &answer, &parts)
                 }
-                Some(parts) => self.heard_each(group, &answer, &parts),
+                Some(parts) => {
+                    if answer.status < 400 {
+                        self.pace.heard(&lane, Way::Batch, parts.len(), answer.took);
+                    }
+                    self.heard_each(group, &answer, &parts)
+                }
             },
         }
     }
@@ -261,13 +341,17 @@ mod tests {
         let operations: Vec<Operation> =
             (0..2_500).map(|n| Operation::patch(&format!("accounts({n:05})"))).collect();
         let sizes = |bytes_max| -> Vec<usize> {
-            groups(&operations, BatchShape::Independent, bytes_max).unwrap().iter().map(Vec::len).collect()
+            groups(&operations, BatchShape::Independent, (1_000, bytes_max))
+                .unwrap()
+                .iter()
+                .map(Vec::len)
+                .collect()
         };
         assert_eq!(sizes(usize::MAX), [1_000, 1_000, 500]);
         let one = multipart::ENVELOPE_BYTES + "accounts(00000)".len() + 100;
         assert!(sizes(one * 10 + 5).iter().all(|size| *size == 10));
         assert_eq!(sizes(1).len(), 2_500);
-        let too_many = groups(&operations, BatchShape::ChangeSet, usize::MAX).unwrap_err();
+        let too_many = groups(&operations, BatchShape::ChangeSet, (1_000, usize::MAX)).unwrap_err();
         assert!(matches!(too_many, SendFault::TooLarge { found: 2_500, max: 1_000, unit: "rows" }));
     }
 }

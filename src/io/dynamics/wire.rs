@@ -41,6 +41,8 @@ pub(super) struct Wire {
     limits: WireLimits,
     /// What is waited after a 429 that names no time, where the product's own clients do; else the pause grows.
     pause_unnamed: Option<Duration>,
+    /// Whether upserts may go by bulk action, which does not tell what was created.
+    bulk_upserts: bool,
 }
 
 /// What is asked.
@@ -196,12 +198,18 @@ impl Wire {
             http,
             root,
             limits: settings.limits,
+            bulk_upserts: settings.bulk_upserts,
             pause_unnamed: (settings.kind == Dialect::Finops).then_some(FINOPS_PAUSE),
         })
     }
 
     pub(super) fn limits(&self) -> &WireLimits {
         &self.limits
+    }
+
+    /// Whether upserts may go by bulk action.
+    pub(super) fn bulk_upserts(&self) -> bool {
+        self.bulk_upserts
     }
 
     /// Requests that should be ready to leave at once.
@@ -277,6 +285,25 @@ impl Wire {
     pub(super) async fn get_as(&self, principal: usize, path: &str) -> Result<Answer, Stumble> {
         let request = Request { method: Method::GET, path, prefer: None, body: None, rows: 0 };
         self.attempt(&self.principals.permit_for(principal), &request, None).await
+    }
+
+    /// Whether the list at `path` has any element; `None` when there is no telling now. What the service does not know, or
+    /// does not let us read, it does not have for us; and nobody is set aside for asking.
+    pub(super) async fn lists_any(&self, path: &str) -> Option<bool> {
+        let request = Request { method: Method::GET, path, prefer: None, body: None, rows: 0 };
+        let permit = self.principals.admit(&[], self.limits.wait_max, &unheard).await.ok()?;
+        match self.attempt(&permit, &request, None).await {
+            Ok(answer) if answer.status < 400 => {
+                let list: Json = serde_json::from_slice(&answer.body).ok()?;
+                Some(list.get("value").and_then(Json::as_array).is_some_and(|found| !found.is_empty()))
+            }
+            Ok(answer) => {
+                let transient = matches!(judge(answer.status, &answer.body).class, Class::Transient(_));
+                (!transient).then_some(false)
+            }
+            Err(Stumble::Access { .. }) => Some(false),
+            Err(Stumble::Later { .. } | Stumble::Closed(_) | Stumble::TooLarge { .. }) => None,
+        }
     }
 
     /// The ids of the application users, in the order of the settings.

@@ -1,8 +1,9 @@
 //! The account table.
 
-use super::super::schema::{Kind, Naming, Table, Target};
+use super::super::schema::{Kind, Table};
 use super::{
-    boolean, choice, column, date, formatted, integer, items, key, lookup, memo, money, system_columns, text,
+    boolean, choice, column, date, formatted, integer, items, key, lookup, memo, money, naming, owner,
+    system_columns, target, text,
 };
 
 /// Real options of `industrycode`.
@@ -91,35 +92,20 @@ pub(super) fn table() -> Table {
         lookup(
             "PrimaryContactId",
             "Primary Contact",
-            Target {
-                table: "contact",
-                navigation: "primarycontactid",
-                relationship: "account_primary_contact",
-            },
+            target("contact", "primarycontactid", "account_primary_contact"),
         ),
         lookup(
             "ParentAccountId",
             "Parent Account",
-            Target {
-                table: "account",
-                navigation: "parentaccountid",
-                relationship: "account_parent_account",
-            },
+            target("account", "parentaccountid", "account_parent_account"),
         ),
+        owner("accounts"),
         date("ddu_CustomerSince", "Customer Since"),
         column("LastOnHoldTime", "Last On Hold Time", Kind::DateTime),
         column("ddu_Channels", "Channels", Kind::MultiChoice { options: items(&CHANNELS) }),
     ]);
     Table::new(
-        Naming {
-            logical_name: "account",
-            schema_name: "Account",
-            set_name: "accounts",
-            label: "Account",
-            label_plural: "Accounts",
-            type_code: 1,
-            primary_name: "name",
-        },
+        naming("Account", ("Account", "Accounts"), "accounts", 1, "name"),
         columns,
         vec![key("ddu_accountnumberkey", "Account Number", "accountnumber")],
     )

@@ -1,7 +1,9 @@
 //! The contact table.
 
-use super::super::schema::{Kind, Naming, Table, Target};
-use super::{boolean, choice, column, date, formatted, key, memo, money, system_columns, text};
+use super::super::schema::{Flavour, Kind, Table};
+use super::{
+    boolean, choice, column, date, formatted, key, memo, money, naming, owner, system_columns, target, text,
+};
 
 pub(super) fn table() -> Table {
     let mut columns = system_columns(
@@ -11,18 +13,10 @@ pub(super) fn table() -> Table {
         &[(1, "Active", 0), (2, "Inactive", 1)],
     );
     let company = Kind::Lookup {
-        customer: true,
+        flavour: Flavour::Customer,
         targets: vec![
-            Target {
-                table: "account",
-                navigation: "parentcustomerid_account",
-                relationship: "contact_customer_accounts",
-            },
-            Target {
-                table: "contact",
-                navigation: "parentcustomerid_contact",
-                relationship: "contact_customer_contacts",
-            },
+            target("account", "parentcustomerid_account", "contact_customer_accounts"),
+            target("contact", "parentcustomerid_contact", "contact_customer_contacts"),
         ],
     };
     columns.extend([
@@ -45,17 +39,10 @@ pub(super) fn table() -> Table {
         boolean("CreditOnHold", "Credit Hold", "Yes", "No"),
         boolean("DoNotEMail", "Do not allow Emails", "Do Not Allow", "Allow"),
         memo("Description", "Description", 2000),
+        owner("contacts"),
     ]);
     Table::new(
-        Naming {
-            logical_name: "contact",
-            schema_name: "Contact",
-            set_name: "contacts",
-            label: "Contact",
-            label_plural: "Contacts",
-            type_code: 2,
-            primary_name: "fullname",
-        },
+        naming("Contact", ("Contact", "Contacts"), "contacts", 2, "fullname"),
         columns,
         vec![key("ddu_emailaddress1key", "Email", "emailaddress1")],
     )

@@ -1,7 +1,9 @@
 //! The product table.
 
-use super::super::schema::{Kind, Naming, Table, Target};
-use super::{boolean, column, date, integer, items, key, lookup, memo, money, system_columns, text};
+use super::super::schema::{Kind, Naming, Table};
+use super::{
+    boolean, column, date, integer, items, key, lookup, memo, money, naming, system_columns, target, text,
+};
 
 pub(super) fn table() -> Table {
     let mut columns = system_columns(
@@ -33,26 +35,11 @@ pub(super) fn table() -> Table {
         date("ValidFromDate", "Valid From"),
         date("ValidToDate", "Valid To"),
         boolean("IsKit", "Is Kit", "Yes", "No"),
-        lookup(
-            "ParentProductId",
-            "Parent",
-            Target {
-                table: "product",
-                navigation: "parentproductid",
-                relationship: "product_parent_product",
-            },
-        ),
+        lookup("ParentProductId", "Parent", target("product", "parentproductid", "product_parent_product")),
     ]);
     Table::new(
-        Naming {
-            logical_name: "product",
-            schema_name: "Product",
-            set_name: "products",
-            label: "Product",
-            label_plural: "Products",
-            type_code: 1024,
-            primary_name: "name",
-        },
+        // No bulk messages, as some standard tables have none (dynamics.md §2.5).
+        Naming { bulk: false, ..naming("Product", ("Product", "Products"), "products", 1024, "name") },
         columns,
         vec![key("ddu_productnumberkey", "Product ID", "productnumber")],
     )

@@ -1,6 +1,10 @@
 //! Log, state and receipts: guide's columns first, each job once.
 
 use super::*;
+use crate::io::delta::log::Appender;
+use crate::io::delta::rows::{batch, ints, texts, times};
+use crate::io::delta::schema::arrow_schema;
+use crate::io::delta::txn::Txn;
 
 pub(super) fn log_row(table: &str, number: u64) -> LogRow {
     LogRow {
@@ -91,6 +95,8 @@ async fn receipts_are_found_by_table_and_by_job() {
         job: job(by).to_string(),
         batch_id: 0,
         time: at(1),
+        created: [None, Some(false), Some(true)][number as usize % 3],
+        record_id: (number > 1).then(|| id(number).to_string()),
     };
     for by in 1..4_u8 {
         let begun = world.lake.append_receipts(&customers(), &txn(u64::from(by))).await.unwrap();
@@ -110,6 +116,51 @@ async fn receipts_are_found_by_table_and_by_job() {
         count += receipts.len();
     }
     assert_eq!(count, 9);
+}
+
+#[tokio::test]
+async fn receipts_of_an_earlier_version_stay_and_take_the_new_columns() {
+    // The table is as the first version made it, with a row of that time in it.
+    let world = World::new().await;
+    let old = &crate::io::delta::receipts::columns()[..6];
+    let table = world.lake.receipts_table().unwrap();
+    let early = Txn::new("ddu/receipts/customers".into(), &txn(1));
+    let begun = Appender::begin(table.clone(), old.to_vec(), early).await.unwrap();
+    let Begin::Open(mut appender) = begun else { panic!("the table is new") };
+    let text = |text: &str| texts([Some(text)].into_iter());
+    let arrays = vec![
+        text("customers"),
+        text(&id(1).to_string()),
+        text("key 1"),
+        text(job(1).as_str()),
+        ints([0].into_iter()),
+        times([at(1)].into_iter()),
+    ];
+    appender.write(&batch("t", arrow_schema(old), arrays).unwrap()).await.unwrap();
+    appender.commit().await.unwrap();
+
+    let begun = world.lake.append_receipts(&customers(), &txn(2)).await.unwrap();
+    let Begin::Open(mut writer) = begun else { panic!("each job is new") };
+    let receipt = |number: u32, by: u8, created: Option<bool>| Receipt {
+        table_name: "customers".into(),
+        row_id: id(number),
+        target_key: format!("key {number}"),
+        job: job(by).to_string(),
+        batch_id: 0,
+        time: at(1),
+        created,
+        record_id: created.map(|_| id(9).to_string()),
+    };
+    writer.add(&[receipt(2, 2, Some(true))]).await.unwrap();
+    writer.commit().await.unwrap();
+    for lake in [&world.lake, &world.another().await] {
+        let mut reader = lake.receipts(ReceiptsOf::Table(&customers())).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(receipts) = reader.next().await.unwrap() {
+            all.extend(receipts);
+        }
+        assert_eq!(all, [receipt(1, 1, None), receipt(2, 2, Some(true))]);
+    }
 }
 
 #[tokio::test]

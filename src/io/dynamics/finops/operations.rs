@@ -11,7 +11,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::row::StagedRow;
 use crate::domain::settings::BlankRule;
 use crate::io::dynamics::encode::Deed;
-use crate::io::dynamics::operation::{Condition, Method, Operation};
+use crate::io::dynamics::operation::{Condition, Knowing, Method, Operation};
 use crate::io::dynamics::plan::{Role, RowPlan};
 use crate::io::dynamics::spelling::{encoded, json, json_object, json_text, literal};
 
@@ -96,6 +96,8 @@ pub(in crate::io::dynamics) fn operation(
         method,
         path,
         condition: Condition::Any,
+        knowing: Knowing::Untold,
+        bulk: None,
         body: sent,
         target_key,
         if_absent: match deed {

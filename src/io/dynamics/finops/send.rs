@@ -18,6 +18,7 @@ use super::batch::{self, Piece};
 use super::naming::Missing;
 use super::{Course, OPERATIONS_MAX};
 use crate::domain::conform::excerpt;
+use crate::domain::effect::{Effect, Written};
 use crate::domain::refusal::{Refusal, Severity};
 use crate::io::dynamics::Dynamics;
 use crate::io::dynamics::encode::Deed;
@@ -246,7 +247,7 @@ impl Sending<'_> {
             self.ways[place].doubt = false;
             match self.resolved(place, &seen) {
                 None => {}
-                Some(Ok(())) => self.settle(place, Outcome::Written),
+                Some(Ok(())) => self.took(place, Effect::Unknown),
                 Some(Err(refusal)) => {
                     self.note(refusal.error.clone(), refusal.cause.clone(), Severity::Rows);
                     self.settle(place, Outcome::Refused(refusal));
@@ -428,6 +429,11 @@ impl Sending<'_> {
         if self.trouble.as_ref().is_none_or(|trouble| rank(trouble.severity) < rank(severity)) {
             self.trouble = Some(Trouble { error, cause, severity });
         }
+    }
+
+    /// The target has what the operation wanted.
+    fn took(&mut self, place: usize, effect: Effect) {
+        self.settle(place, Outcome::Written(Written { effect, record: None }));
     }
 
     fn settle(&mut self, place: usize, outcome: Outcome) {

@@ -11,7 +11,9 @@ fn operation(path: &str, body: Option<&str>, condition: Condition) -> Operation 
         method: if body.is_some() { Method::Patch } else { Method::Delete },
         path: path.to_owned(),
         condition,
+        knowing: Knowing::Untold,
         body: body.map(str::to_owned),
+        bulk: None,
         target_key: path.to_owned(),
         if_absent: "",
         columns: Arc::new(Vec::new()),
@@ -37,6 +39,16 @@ fn independent_operations_stand_side_by_side() {
          DELETE /api/data/v9.2/accounts(2) HTTP/1.1\n\n\n--{boundary}--\n"
     );
     assert_eq!(batch.body, crlf(&expected));
+}
+
+#[test]
+fn an_upsert_asks_for_the_records_id_and_no_more() {
+    let mut upsert = operation("accounts(accountnumber='A-1')", Some("{}"), Condition::Any);
+    upsert.knowing = Knowing::Asked(Arc::from("accountid"));
+    let batch = batch(&[&upsert], BatchShape::Independent, "/api/data/v9.2/");
+    let wanted = "\r\nPATCH /api/data/v9.2/accounts(accountnumber='A-1')?$select=accountid HTTP/1.1\r\n\
+                  Prefer: return=representation\r\nContent-Type: application/json";
+    assert!(batch.body.contains(wanted), "{}", batch.body);
 }
 
 #[test]

@@ -1,14 +1,19 @@
 //! What an answer settles, and what it leaves to be sent again.
 
 use percent_encoding::percent_decode_str;
+use serde_json::Value as Json;
 use uuid::Uuid;
 
 use super::{Next, Sending};
 use crate::domain::conform::{excerpt, guid_in};
+use crate::domain::effect::{Effect, Written};
 use crate::domain::refusal::{Refusal, Severity};
+use crate::io::dynamics::bulk::Action;
 use crate::io::dynamics::fault::SendFault;
 use crate::io::dynamics::multipart::Part;
-use crate::io::dynamics::operation::{BatchShape, Condition, Method, Operation, Outcome, shared_value};
+use crate::io::dynamics::operation::{
+    BatchShape, Condition, Knowing, Method, Operation, Outcome, shared_value,
+};
 use crate::io::dynamics::verdict::{Class, Setback, Verdict, judge};
 use crate::io::dynamics::wire::Answer;
 
@@ -61,7 +66,7 @@ impl Sending<'_> {
     }
 
     /// Whether this setback was the row's last try.
-    fn used_up(&mut self, index: usize, setback: Setback) -> bool {
+    pub(super) fn used_up(&mut self, index: usize, setback: Setback) -> bool {
         self.tries[index] += 1;
         setback.tries_max().is_some_and(|max| self.tries[index] >= max)
     }
@@ -84,7 +89,8 @@ impl Sending<'_> {
         let mut heard = 0;
         for (index, part) in group.iter().copied().zip(parts) {
             let operation = &self.operations[index];
-            if other || (part.status < 400 && !fits(part, operation, stopped)) {
+            let told = told_id(part, operation);
+            if other || (part.status < 400 && !fits(part, told, operation, stopped)) {
                 other = true;
                 break;
             }
@@ -93,7 +99,7 @@ impl Sending<'_> {
             }
             heard += 1;
             if part.status < 400 {
-                self.settle(index, Outcome::Written);
+                self.settle_written(index, part.status, told);
                 hopeless = None;
                 continue;
             }
@@ -158,9 +164,35 @@ impl Sending<'_> {
     }
 
     /// Whether the answer's application user was refused, is set aside now, and another one is left to try.
-    fn passed_on(&self, answer: &Answer, verdict: &Verdict) -> bool {
+    pub(super) fn passed_on(&self, answer: &Answer, verdict: &Verdict) -> bool {
         let why = || format!("{}: {}", verdict.error, verdict.cause);
         verdict.is_of_the_user() && self.wire.set_aside(answer.principal, &why())
+    }
+
+    /// Settles an operation that the target has carried out; `told` is the record's id in its answer.
+    fn settle_written(&mut self, index: usize, status: u16, told: Option<Uuid>) {
+        let operation = &self.operations[index];
+        let effect = match operation.knowing {
+            Knowing::Fresh => Effect::Created,
+            Knowing::There => Effect::Updated,
+            Knowing::Asked(_) if status == 201 => Effect::Created,
+            // A record that is found by a repetition may be the first try's own.
+            Knowing::Asked(_) if status == 200 && !self.doubts[index] => Effect::Updated,
+            Knowing::Asked(_) | Knowing::Untold => Effect::Unknown,
+        };
+        let written = Written { effect, record: told.filter(|_| own_id(operation).is_none()) };
+        self.settle(index, Outcome::Written(written));
+    }
+
+    /// Settles an operation that a bulk action has carried out with all others.
+    pub(super) fn settle_together(&mut self, index: usize, action: Action) {
+        let effect = match (&self.operations[index].knowing, action) {
+            (Knowing::Fresh, _) | (Knowing::Asked(_) | Knowing::Untold, Action::Create) => Effect::Created,
+            (Knowing::There, _) | (_, Action::Update) => Effect::Updated,
+            // It tells nothing of its records (dynamics.md §2.5).
+            (Knowing::Asked(_) | Knowing::Untold, Action::Upsert) => Effect::Unknown,
+        };
+        self.settle(index, Outcome::Written(Written { effect, record: None }));
     }
 
     /// A "no" to one operation that no further try will change.
@@ -169,7 +201,7 @@ impl Sending<'_> {
         let absent = is_absent(operation, verdict);
         if absent && operation.method == Method::Delete && self.doubts[index] {
             // An earlier request did delete it; its answer was lost.
-            self.settle(index, Outcome::Written);
+            self.settle_written(index, verdict.status, None);
             return;
         }
         if absent {
@@ -203,8 +235,8 @@ impl Sending<'_> {
     ) -> Result<Next, SendFault> {
         let Some((place, failed)) = parts.iter().enumerate().find(|(_, part)| part.status >= 400) else {
             if parts.len() == group.len() {
-                for index in group {
-                    self.settle(index, Outcome::Written);
+                for (index, part) in group.into_iter().zip(parts) {
+                    self.settle_written(index, part.status, told_id(part, &self.operations[index]));
                 }
                 return Ok(Next::Go { groups: Vec::new() });
             }
@@ -237,7 +269,7 @@ impl Sending<'_> {
                     && is_absent(&self.operations[index], &verdict) =>
             {
                 // Gone, perhaps by an earlier request of ours; the others follow without it.
-                self.settle(index, Outcome::Written);
+                self.settle_written(index, verdict.status, None);
                 let rest = group.into_iter().filter(|other| *other != index).collect();
                 Ok(Next::Go { groups: vec![rest] })
             }
@@ -249,7 +281,7 @@ impl Sending<'_> {
     }
 
     /// Refuses a whole change set for the sake of one row.
-    fn refuse_all(&mut self, group: &[usize], culprit: Option<usize>, verdict: &Verdict) {
+    pub(super) fn refuse_all(&mut self, group: &[usize], culprit: Option<usize>, verdict: &Verdict) {
         self.culprit = culprit;
         for index in group.iter().copied() {
             if culprit == Some(index) {
@@ -287,8 +319,9 @@ fn is_absent(operation: &Operation, verdict: &Verdict) -> bool {
 
 /// Whether a success can be the answer to this operation: where both name a GUID, it must be the same one. `surely` asks
 /// for more than the lack of a contradiction.
-fn fits(part: &Part, operation: &Operation, surely: bool) -> bool {
-    let named = part.entity_id.as_deref().and_then(predicate);
+fn fits(part: &Part, told: Option<Uuid>, operation: &Operation, surely: bool) -> bool {
+    let told = told.map(|id| id.hyphenated().to_string());
+    let named = part.entity_id.as_deref().and_then(predicate).or(told);
     let asked = predicate(&operation.path);
     match (named, asked) {
         (Some(named), Some(asked)) => match (record_id(&named), record_id(&asked)) {
@@ -297,6 +330,18 @@ fn fits(part: &Part, operation: &Operation, surely: bool) -> bool {
         },
         _ => !surely,
     }
+}
+
+/// The record's id in the answer to an operation that asked for it.
+fn told_id(part: &Part, operation: &Operation) -> Option<Uuid> {
+    let Knowing::Asked(column) = &operation.knowing else { return None };
+    let body: Json = serde_json::from_str(&part.body).ok()?;
+    guid_in(body.get(column.as_ref())?.as_str()?)
+}
+
+/// The id by which an operation names its record, if it does.
+pub(super) fn own_id(operation: &Operation) -> Option<Uuid> {
+    predicate(&operation.path).as_deref().and_then(record_id)
 }
 
 /// What stands between the parentheses of a record's address, decoded.
@@ -328,14 +373,17 @@ mod tests {
         let by_id = Operation::patch(&format!("accounts({id})"));
         let own = format!("https://o/api/data/v9.2/accounts({})", id.to_uppercase());
         let foreign = "https://o/api/data/v9.2/accounts(00000000-0000-0000-0000-000000000001)";
-        assert!(fits(&part(Some(&own)), &by_id, true));
-        assert!(!fits(&part(Some(foreign)), &by_id, false));
-        assert!(fits(&part(None), &by_id, false));
-        assert!(!fits(&part(None), &by_id, true));
+        assert!(fits(&part(Some(&own)), None, &by_id, true));
+        assert!(!fits(&part(Some(foreign)), None, &by_id, false));
+        assert!(fits(&part(None), None, &by_id, false));
+        assert!(!fits(&part(None), None, &by_id, true));
         // An upsert by alternate key may be answered with the key or with the id.
         let by_key = Operation::patch("accounts(accountnumber='A%2017')");
-        assert!(fits(&part(Some("https://o/x/accounts(accountnumber='A 17')")), &by_key, true));
-        assert!(fits(&part(Some(foreign)), &by_key, false));
-        assert!(!fits(&part(Some(foreign)), &by_key, true));
+        assert!(fits(&part(Some("https://o/x/accounts(accountnumber='A 17')")), None, &by_key, true));
+        assert!(fits(&part(Some(foreign)), None, &by_key, false));
+        assert!(!fits(&part(Some(foreign)), None, &by_key, true));
+        // A representation has no address, but the record's id.
+        assert!(fits(&part(None), guid_in(id), &by_id, true));
+        assert!(!fits(&part(None), guid_in("00000000-0000-0000-0000-000000000001"), &by_id, false));
     }
 }

@@ -10,6 +10,7 @@ use super::super::answers::has_key;
 use super::super::infolog::{column_of, tells_of_absence};
 use super::{Act, Group, NO_BATCH, Next, Rest, Sending, TURNS_MAX, halves};
 use crate::domain::conform::excerpt;
+use crate::domain::effect::Effect;
 use crate::domain::refusal::{Refusal, Severity};
 use crate::io::dynamics::encode::Deed;
 use crate::io::dynamics::fault::SendFault;
@@ -204,7 +205,14 @@ impl Sending<'_> {
             let record: Json = serde_json::from_slice(body).unwrap_or_default();
             self.made.extend(key.told(&record).map(|told| (place, told)));
         }
-        self.settle(place, Outcome::Written);
+        let way = &self.ways[place];
+        let effect = match way.act {
+            Act::Create => Effect::Created,
+            // What an earlier request of ours created is changed by its repetition.
+            Act::Change if way.doubted => Effect::Unknown,
+            Act::Change | Act::Delete => Effect::Updated,
+        };
+        self.took(place, effect);
     }
 
     /// Whether this setback was the row's last try.
@@ -249,7 +257,7 @@ impl Sending<'_> {
             let way = &self.ways[place];
             if way.act == Act::Delete && way.doubted {
                 // An earlier request did delete it; its answer was lost.
-                self.settle(place, Outcome::Written);
+                self.took(place, Effect::Updated);
                 return;
             }
             let doing = if way.act == Act::Delete { "delete" } else { "update" };

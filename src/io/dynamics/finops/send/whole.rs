@@ -4,6 +4,7 @@ use super::super::OPERATIONS_MAX;
 use super::super::answers::difference;
 use super::super::ask::Seen;
 use super::{Act, NO_BATCH, Rest, Sending, TURNS_MAX, unknown};
+use crate::domain::effect::Effect;
 use crate::domain::refusal::{Refusal, Severity};
 use crate::io::dynamics::encode::Deed;
 use crate::io::dynamics::fault::SendFault;
@@ -99,7 +100,7 @@ impl Sending<'_> {
         let why = differs.or_else(|| nothing_seen.then(|| self.hidden(inserts[0]).to_owned()));
         for place in open {
             match &why {
-                None => self.settle(*place, Outcome::Written),
+                None => self.took(*place, Effect::Unknown),
                 Some(why) => {
                     let refusal = unknown(why);
                     self.note(refusal.error.clone(), refusal.cause.clone(), Severity::Rows);
@@ -165,7 +166,7 @@ impl Sending<'_> {
                 && self.is_absent(place, &verdict)
             {
                 // Gone, perhaps by an earlier request of ours; the others follow without it.
-                self.settle(place, Outcome::Written);
+                self.took(place, Effect::Updated);
                 return Ok(Then::Again);
             }
             if self.turn(place, &verdict) {
