@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::config_command::SchemaOf;
@@ -141,9 +141,12 @@ pub struct SandboxArgs {
     /// Where it listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// The product that it stands for; `finops` comes with a later release
-    #[arg(long, value_name = "DIALECT", default_value = "dataverse")]
-    pub dialect: String,
+    /// The product that it stands for
+    #[arg(long, value_enum, default_value = "dataverse")]
+    pub dialect: SandboxDialectArg,
+    /// An exported $metadata document whose entities it serves in place of the built-in ones; `finops` alone
+    #[arg(long, value_name = "FILE")]
+    pub metadata: Option<PathBuf>,
     /// Where it keeps its rows
     #[arg(long, value_name = "FILE", default_value = "sandbox.sqlite")]
     pub store: PathBuf,
@@ -156,6 +159,15 @@ pub struct SandboxArgs {
     /// How long a token lives, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub token_life: Option<u64>,
+}
+
+/// The products that the rehearsal server can stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SandboxDialectArg {
+    /// The Dataverse Web API
+    Dataverse,
+    /// The OData service of Finance & Operations
+    Finops,
 }
 
 /// What `ddu quarantine` can do.

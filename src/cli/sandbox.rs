@@ -5,22 +5,26 @@ use std::io::Write;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use super::args::SandboxArgs;
+use super::args::{SandboxArgs, SandboxDialectArg};
 use super::{ALL_WRITTEN, WrongUsage};
 use crate::daemon::signals::{Wish, Wishes};
-use crate::sandbox::{Sandbox, SandboxOptions, Script};
+use crate::sandbox::{Sandbox, SandboxDialect, SandboxError, SandboxOptions, Script};
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn run(args: &SandboxArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
-    if args.dialect != "dataverse" {
-        let text = format!("the sandbox speaks `dataverse`; `{}` comes with a later release", args.dialect);
-        return Err(WrongUsage(text).into());
-    }
     let mut options = SandboxOptions::at(&args.store);
+    options.metadata.clone_from(&args.metadata);
+    if args.dialect == SandboxDialectArg::Finops {
+        options.dialect = SandboxDialect::finops();
+    }
     if let Some(path) = &args.faults {
         let script = Script::read(path);
         options.follow(script.map_err(|error| WrongUsage(format!("{:#}", anyhow::Error::from(error))))?);
     }
+    let root = match options.dialect {
+        SandboxDialect::Dataverse => "api/data/v9.2/",
+        SandboxDialect::Finops(_) => "data/",
+    };
     if args.protect {
         options.protection.get_or_insert_default();
     }
@@ -28,11 +32,14 @@ pub(super) async fn run(args: &SandboxArgs, out: &mut dyn Write) -> anyhow::Resu
         options.token_life_s = seconds;
     }
     let mut wishes = Wishes::listen()?;
-    let sandbox = Sandbox::open(options)?;
+    let sandbox = Sandbox::open(options).map_err(|error| match error {
+        SandboxError::Metadata { .. } => WrongUsage(error.to_string()).into(),
+        other => anyhow::Error::from(other),
+    })?;
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another with --listen", args.listen))?;
-    writeln!(out, "the sandbox listens on http://{}/api/data/v9.2/", listener.local_addr()?)?;
+    writeln!(out, "the sandbox listens on http://{}/{root}", listener.local_addr()?)?;
     out.flush()?;
     let stopped = async move {
         loop {

@@ -27,6 +27,8 @@ pub(super) struct Ask {
     pub(super) body: Bytes,
     /// The address of the environment, `http://127.0.0.1:8080`.
     pub(super) org: Arc<str>,
+    /// The client id that the request's token was given to.
+    pub(super) caller: Arc<str>,
     /// Records made earlier in the same change set, by Content-ID: `accounts(…)`.
     pub(super) references: Arc<HashMap<String, String>>,
 }
@@ -38,8 +40,8 @@ pub(super) enum Condition {
     Any,
     /// `W/"n"`
     Version(i64),
-    /// Something that is no ETag of ours and so matches nothing.
-    Unknown,
+    /// An ETag of another form. Only Finance & Operations has such.
+    Other(String),
 }
 
 /// What `Prefer` asks for.
@@ -96,6 +98,7 @@ impl Ask {
             prefer: header("prefer").map(Prefer::parse).unwrap_or_default(),
             body,
             org,
+            caller: Arc::default(),
             references: Arc::default(),
         }
     }
@@ -130,7 +133,7 @@ impl Condition {
                     .strip_prefix("W/\"")
                     .and_then(|rest| rest.strip_suffix('"'))
                     .and_then(|version| version.parse().ok());
-                Some(version.map_or(Condition::Unknown, Condition::Version))
+                Some(version.map_or_else(|| Condition::Other(etag.to_owned()), Condition::Version))
             }
         }
     }
@@ -272,6 +275,6 @@ mod tests {
         assert_eq!(Condition::parse("null"), None);
         assert_eq!(Condition::parse("*"), Some(Condition::Any));
         assert_eq!(Condition::parse("W/\"12\""), Some(Condition::Version(12)));
-        assert_eq!(Condition::parse("\"12\""), Some(Condition::Unknown));
+        assert_eq!(Condition::parse("\"12\""), Some(Condition::Other("\"12\"".to_owned())));
     }
 }

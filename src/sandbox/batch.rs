@@ -7,26 +7,57 @@ use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::api;
-use super::ask::{Answer, Ask, BATCHED_URL_BYTES_MAX, Prefer, below_root};
+use super::ask::{Answer, Ask, BATCHED_URL_BYTES_MAX, Prefer};
 use super::draft::unknown_reference;
 use super::error::ApiError;
+use super::service::Service;
 use super::store::Session;
 use super::voice::Voice;
 
-/// Operations in one batch. Source: dynamics.md §3.1.
-pub(super) const OPERATIONS_MAX: usize = 1_000;
 /// Headers of one part.
 const PART_HEADERS_MAX: usize = 64;
+
+/// In what the batches of the two products differ.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchRules {
+    /// Operations in one batch.
+    pub(super) operations_max: usize,
+    /// Which operations of change sets have a Content-ID of their own.
+    pub(super) content_ids: ContentIds,
+    /// Whether a batch goes on after a failure without being asked to.
+    pub(super) continue_on_error: bool,
+    /// Whether the first failure's status is also that of a batch that went on after it.
+    pub(super) failure_shows: bool,
+    /// Which operation the answer of a failed change set names.
+    pub(super) blamed: Blamed,
+}
+
+/// Where a Content-ID may not stand twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ContentIds {
+    /// In the whole batch, and every operation of a change set has one.
+    UniqueInBatch,
+    /// In one change set, and an operation may be without one.
+    UniqueInSet,
+}
+
+/// Whose Content-ID the one answer of a failed change set bears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blamed {
+    /// That of the operation that failed.
+    Culprit,
+    /// That of the change set's first operation, whichever failed.
+    First,
+}
 
 /// A batch that has been read and not yet run.
 pub(super) struct Batch {
     items: Vec<Item>,
-    prefer: Prefer,
+    rules: BatchRules,
 }
 
 enum Item {
-    Single(Operation),
+    Single(Box<Operation>),
     ChangeSet(Vec<Operation>),
 }
 
@@ -46,13 +77,15 @@ impl Batch {
     /// Reads the whole body; nothing runs when any of it is malformed.
     ///
     /// # Errors
-    /// 415 for another type than `multipart/mixed`, 400 for a malformed body, more than a thousand operations, and the
-    /// rules of change sets: no GET, a Content-ID on every operation, unique in the whole batch.
+    /// 415 for another type than `multipart/mixed`, 400 for a malformed body, too many operations, and the rules of
+    /// change sets: no GET, and Content-IDs as the product wants them.
     pub(super) fn parse(
         content_type: &str,
         body: &Bytes,
         prefer: Prefer,
         org: &Arc<str>,
+        caller: &Arc<str>,
+        service: &Service,
     ) -> Result<Self, ApiError> {
         let boundary = boundary(content_type).ok_or_else(|| {
             ApiError::new(
@@ -64,12 +97,14 @@ impl Batch {
                 ),
             )
         })?;
-        let mut reader = Reader { org, operations: 0, content_ids: HashSet::new() };
+        let mut rules = service.batch_rules();
+        rules.continue_on_error |= prefer.continue_on_error;
+        let mut reader = Reader { org, caller, service, rules, operations: 0, content_ids: HashSet::new() };
         let items = parts(body, &boundary)?
             .into_iter()
             .map(|part| reader.item(part))
             .collect::<Result<Vec<Item>, ApiError>>()?;
-        Ok(Batch { items, prefer })
+        Ok(Batch { items, rules })
     }
 
     /// The entity sets that its operations address, with repetitions.
@@ -82,7 +117,7 @@ impl Batch {
 
     fn operations(&self) -> impl Iterator<Item = &Operation> + Clone {
         self.items.iter().flat_map(|item| match item {
-            Item::Single(operation) => std::slice::from_ref(operation),
+            Item::Single(operation) => std::slice::from_ref(operation.as_ref()),
             Item::ChangeSet(operations) => operations.as_slice(),
         })
     }
@@ -91,22 +126,25 @@ impl Batch {
     ///
     /// Without `odata.continue-on-error` the first failure ends the batch and its status becomes the batch's; what
     /// succeeded before it stays. A failed change set takes back all of its own and answers with the one that failed.
-    pub(super) fn run(mut self, session: &mut Session<'_>, voice: Voice) -> BatchAnswer {
+    pub(super) fn run(mut self, session: &mut Session<'_>, service: &Service, voice: Voice) -> BatchAnswer {
         let mut out = Multipart::new("batchresponse", voice);
         let mut status = 200;
         for item in &mut self.items {
             let failed = match item {
                 Item::Single(operation) => {
-                    let answer = api::respond(session, &operation.ask);
+                    let answer = service.respond(session, &operation.ask);
                     out.answer(&answer, None);
                     (!answer.succeeded()).then_some(answer.status)
                 }
-                Item::ChangeSet(operations) => run_change_set(session, operations, &mut out),
+                Item::ChangeSet(operations) => {
+                    run_change_set(session, service, operations, self.rules.blamed, &mut out)
+                }
             };
-            if let Some(failed) = failed
-                && !self.prefer.continue_on_error
-            {
+            let Some(failed) = failed else { continue };
+            if status == 200 && (self.rules.failure_shows || !self.rules.continue_on_error) {
                 status = failed;
+            }
+            if !self.rules.continue_on_error {
                 break;
             }
         }
@@ -130,19 +168,23 @@ impl From<rusqlite::Error> for SetFailure {
 /// Runs a change set and writes its part; returns the status of the operation that failed.
 fn run_change_set(
     session: &mut Session<'_>,
+    service: &Service,
     operations: &mut [Operation],
+    blamed: Blamed,
     out: &mut Multipart,
 ) -> Option<u16> {
+    let first = operations.first().and_then(|operation| operation.content_id.clone());
     let outcome = session.all_or_none(|session| {
         let mut answers = Vec::new();
         let mut references = HashMap::new();
         for operation in operations.iter_mut() {
             let content_id = operation.content_id.clone();
             let answer = match refer(&mut operation.ask, &references) {
-                Ok(()) => api::respond(session, &operation.ask),
-                Err(error) => Answer::refusal(&error, operation.ask.prefer),
+                Ok(()) => service.respond(session, &operation.ask),
+                Err(error) => service.refusal(&error, operation.ask.prefer),
             };
             if !answer.succeeded() {
+                let content_id = if blamed == Blamed::First { first } else { content_id };
                 return Err(SetFailure::Refused { content_id, answer });
             }
             if let (Some(content_id), Some(record)) = (&content_id, &answer.record) {
@@ -159,7 +201,7 @@ fn run_change_set(
             (vec![(content_id, answer)], Some(status))
         }
         Err(SetFailure::Sql(error)) => {
-            let answer = Answer::refusal(&ApiError::sql(&error), Prefer::default());
+            let answer = service.refusal(&ApiError::sql(&error), Prefer::default());
             (vec![(None, answer)], Some(500))
         }
     };
@@ -203,6 +245,9 @@ fn header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
 
 struct Reader<'o> {
     org: &'o Arc<str>,
+    caller: &'o Arc<str>,
+    service: &'o Service,
+    rules: BatchRules,
     operations: usize,
     content_ids: HashSet<String>,
 }
@@ -211,12 +256,15 @@ impl Reader<'_> {
     fn item(&mut self, part: Part) -> Result<Item, ApiError> {
         let content_type = part.header("content-type").unwrap_or_default();
         if content_type.starts_with("application/http") {
-            return self.operation(part).map(Item::Single);
+            return self.operation(part).map(|operation| Item::Single(Box::new(operation)));
         }
         let Some(inner) = boundary(content_type) else {
             return Err(malformed(&format!("The content type '{content_type}' of a part is not supported.")));
         };
         let mut operations = Vec::new();
+        if self.rules.content_ids == ContentIds::UniqueInSet {
+            self.content_ids.clear();
+        }
         for part in parts(&part.content, &inner)? {
             if part.header("content-type").is_some_and(|inner| inner.starts_with("multipart/")) {
                 return Err(malformed("A change set cannot hold another change set or batch."));
@@ -226,6 +274,7 @@ impl Reader<'_> {
                 return Err(malformed("A query operation cannot be in a change set."));
             }
             match &operation.content_id {
+                None if self.rules.content_ids == ContentIds::UniqueInSet => {}
                 None => return Err(malformed("Content-ID header not present.")),
                 Some(content_id) if !self.content_ids.insert(content_id.clone()) => {
                     return Err(malformed(&format!("The Content-ID '{content_id}' is used twice.")));
@@ -239,10 +288,10 @@ impl Reader<'_> {
 
     fn operation(&mut self, part: Part) -> Result<Operation, ApiError> {
         self.operations += 1;
-        if self.operations > OPERATIONS_MAX {
-            return Err(malformed(&format!(
-                "The number of operations in the batch exceeds the maximum of {OPERATIONS_MAX}."
-            )));
+        if self.operations > self.rules.operations_max {
+            let most = self.rules.operations_max;
+            let text = format!("The number of operations in the batch exceeds the maximum of {most}.");
+            return Err(malformed(&text));
         }
         let line_end = find(&part.content, b"\r\n").unwrap_or(part.content.len());
         let line = std::str::from_utf8(&part.content[..line_end])
@@ -264,7 +313,7 @@ impl Reader<'_> {
             "DELETE" => Method::DELETE,
             _ => return Err(malformed(&format!("The method '{method}' is not supported in a batch."))),
         };
-        let target = target(url);
+        let target = target(url, self.service);
         if target.starts_with("$batch") {
             return Err(malformed("A batch cannot hold another batch."));
         }
@@ -272,18 +321,20 @@ impl Reader<'_> {
         let (headers, body) = headers(&after_line)?;
         let content_id =
             part.header("content-id").or_else(|| header(&headers, "content-id")).map(str::to_owned);
-        let ask = Ask::new(method, target, |name| header(&headers, name), body, Arc::clone(self.org));
+        let org = Arc::clone(self.org);
+        let caller = Arc::clone(self.caller);
+        let ask = Ask { caller, ..Ask::new(method, target, |name| header(&headers, name), body, org) };
         Ok(Operation { content_id, ask })
     }
 }
 
 /// What stands below the API's root in an absolute, a rooted or a relative URL.
-fn target(url: &str) -> &str {
+fn target<'u>(url: &'u str, service: &Service) -> &'u str {
     let rooted = match url.split_once("://") {
         Some((_, rest)) => rest.find('/').map_or("", |slash| &rest[slash..]),
         None => url,
     };
-    below_root(rooted).unwrap_or(rooted)
+    service.below_root(rooted).unwrap_or(rooted)
 }
 
 fn malformed(what: &str) -> ApiError {
@@ -440,7 +491,10 @@ mod tests {
 
     fn parse(body: &str) -> Result<Batch, ApiError> {
         let body = Bytes::from(body.replace('\n', "\r\n"));
-        Batch::parse("multipart/mixed; boundary=\"b 1\"", &body, Prefer::default(), &Arc::from("http://h"))
+        let service = Service::Dataverse(Arc::new(crate::sandbox::entities::built_in()));
+        let (org, caller) = (Arc::from("http://h"), Arc::from("c"));
+        let prefer = Prefer::default();
+        Batch::parse("multipart/mixed; boundary=\"b 1\"", &body, prefer, &org, &caller, &service)
     }
 
     const GET: &str = "--b 1\nContent-Type: application/http\n\nGET accounts HTTP/1.1\n\n\n";

@@ -368,7 +368,9 @@ fn holds(filter: &Filter, properties: &Map<String, Json>) -> Result<bool, ApiErr
                 Literal::Boolean(truth) => value.as_bool() == Some(*truth),
                 Literal::Integer(number) => value.as_i64() == Some(*number),
                 Literal::Decimal(number) => value.as_f64() == Some(*number),
-                Literal::Text(text) | Literal::Bare(text) => value.as_str() == Some(text),
+                Literal::Text(text) | Literal::Bare(text) | Literal::Member { name: text, .. } => {
+                    value.as_str() == Some(text)
+                }
             };
             match operator {
                 Operator::Equal => Ok(equal),

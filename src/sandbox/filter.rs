@@ -157,7 +157,7 @@ impl Parser<'_> {
         if rest.starts_with('\'') {
             let (content, length) = quoted(rest).ok_or_else(|| self.fault())?;
             self.at += length;
-            return Ok(Literal::Text(content));
+            return Ok(Literal::Member { of: word, name: content });
         }
         Ok(Literal::from_word(&word))
     }
@@ -258,7 +258,13 @@ mod tests {
         assert_eq!(parsed("a eq @p").unwrap(), equal("a", Literal::Text("x y".into())));
         assert_eq!(
             parsed("a eq Microsoft.Dynamics.CRM.AttributeTypeCode'Picklist'").unwrap(),
-            equal("a", Literal::Text("Picklist".into()))
+            equal(
+                "a",
+                Literal::Member {
+                    of: "Microsoft.Dynamics.CRM.AttributeTypeCode".into(),
+                    name: "Picklist".into()
+                }
+            )
         );
     }
 

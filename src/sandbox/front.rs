@@ -16,16 +16,14 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::api;
-use super::ask::{Answer, Ask, Prefer, URL_BYTES_MAX, below_root};
+use super::ask::{Answer, Ask, Prefer, URL_BYTES_MAX};
 use super::batch::{Batch, BatchAnswer};
 use super::error::ApiError;
 use super::faults::{Cut, Disturbance, FaultAnswer, RequestKind};
-use super::known;
 use super::line::Line;
 use super::protection::{Servers, TooMuch, http_date};
 use super::report;
-use super::schema::Schema;
+use super::service::Service;
 use super::store::Store;
 use super::strike::Faults;
 use super::token::Tokens;
@@ -44,7 +42,7 @@ const REQUESTS_MAX: usize = 64;
 const BODY_WAIT: Duration = Duration::from_secs(120);
 /// What every request needs.
 pub(super) struct Front {
-    pub(super) schema: Arc<Schema>,
+    pub(super) service: Service,
     pub(super) store: Store,
     pub(super) tokens: Tokens,
     pub(super) faults: Arc<Faults>,
@@ -79,12 +77,12 @@ pub(super) async fn answer(
     if path == report::PATH {
         return respond(&front, counted(&front, request.method()), None);
     }
-    if path.ends_with("/oauth2/v2.0/token") {
+    if path.ends_with("/oauth2/v2.0/token") || path.ends_with("/oauth2/token") {
         let answer = token(&front, &line, request).await;
         return respond(&front, answer, None);
     }
-    if below_root(path).is_none() {
-        let answer = Answer::refusal(&ApiError::unknown_segment(path), Prefer::default());
+    if front.service.below_root(path).is_none() {
+        let answer = front.service.refusal(&ApiError::unknown_segment(path), Prefer::default());
         return respond(&front, answer, None);
     }
     let server = front.servers.pick(text(request.headers(), "cookie"));
@@ -113,7 +111,7 @@ async fn token(front: &Front, line: &Line, request: Request) -> Answer {
         return Answer::empty(405);
     }
     let fault = front.faults.strike(RequestKind::Token, std::iter::empty());
-    if let Some(answer) = disturb(&fault, line).await {
+    if let Some(answer) = disturb(front, &fault, None, line).await {
         return answer;
     }
     match arrived(request.into_body(), FORM_BYTES_MAX).await {
@@ -125,8 +123,9 @@ async fn token(front: &Front, line: &Line, request: Request) -> Answer {
 async fn api_request(front: &Front, line: &Line, visit: &mut Visit, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let prefer = text(&parts.headers, "prefer").map(Prefer::parse).unwrap_or_default();
-    let refused = |error: &ApiError| Answer::refusal(error, prefer);
-    match front.tokens.admit(text(&parts.headers, "authorization"), Timestamp::now()) {
+    let refused = |error: &ApiError| front.service.refusal(error, prefer);
+    let admitted = front.tokens.admit(text(&parts.headers, "authorization"), Timestamp::now());
+    match admitted.and_then(|caller| front.service.let_in(caller)) {
         Ok(caller) => visit.caller = Arc::from(caller),
         Err(error) => return refused(&error).with("WWW-Authenticate", CHALLENGE.to_owned()),
     }
@@ -134,11 +133,14 @@ async fn api_request(front: &Front, line: &Line, visit: &mut Visit, request: Req
     if target.len() > URL_BYTES_MAX {
         return refused(&ApiError::new(414, "0x80060888", "The request URL is too long."));
     }
-    let target = below_root(target).unwrap_or_default();
+    let target = front.service.below_root(target).unwrap_or_default();
     let body = match arrived(body, front.body_bytes_max).await {
         Ok(body) => body,
         Err(error) => return refused(&error),
     };
+    if let Some(answer) = front.service.overloaded() {
+        return answer;
+    }
     let mut seat = match front.servers.enter(visit.server, &visit.caller, Instant::now()).await {
         Ok(seat) => seat,
         Err(TooMuch { limit, wait }) => {
@@ -151,7 +153,7 @@ async fn api_request(front: &Front, line: &Line, visit: &mut Visit, request: Req
         }
     };
     seat.begin(Instant::now());
-    let Worked { answer, operations } = work(front, line, &parts, target, body, prefer).await;
+    let Worked { answer, operations } = work(front, line, &parts, target, body, &visit.caller).await;
     seat.work(operations).await;
     let latency = seat.latency();
     drop(seat);
@@ -181,18 +183,20 @@ async fn work(
     parts: &Parts,
     target: &str,
     body: Bytes,
-    prefer: Prefer,
+    caller: &Arc<str>,
 ) -> Worked {
-    let refused = |error: &ApiError| Worked::from(Answer::refusal(error, prefer));
+    let prefer = text(&parts.headers, "prefer").map(Prefer::parse).unwrap_or_default();
+    let refused = |error: &ApiError| Worked::from(front.service.refusal(error, prefer));
     let host = text(&parts.headers, "host").unwrap_or("localhost");
     let org: Arc<str> = Arc::from(format!("http://{host}"));
     if target == "$batch" || target.starts_with("$batch?") {
         if parts.method != Method::POST {
             return refused(&ApiError::method_not_allowed(parts.method.as_str(), "$batch"));
         }
-        return batch(front, line, &parts.headers, body, prefer, org).await;
+        return batch(front, line, &parts.headers, body, (org, Arc::clone(caller))).await;
     }
     let ask = Ask::new(parts.method.clone(), target, |name| text(&parts.headers, name), body, org);
+    let ask = Ask { caller: Arc::clone(caller), ..ask };
     single(front, line, ask).await
 }
 
@@ -201,35 +205,40 @@ async fn batch(
     line: &Line,
     headers: &HeaderMap,
     body: Bytes,
-    prefer: Prefer,
-    org: Arc<str>,
+    (org, caller): (Arc<str>, Arc<str>),
 ) -> Worked {
+    let prefer = text(headers, "prefer").map(Prefer::parse).unwrap_or_default();
     let content_type = text(headers, "content-type").unwrap_or_default().to_owned();
     // Reading a large batch takes milliseconds: not on an async thread.
-    let read = tokio::task::spawn_blocking(move || Batch::parse(&content_type, &body, prefer, &org)).await;
+    let service = front.service.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        Batch::parse(&content_type, &body, prefer, &org, &caller, &service)
+    });
+    let read = read.await;
     let batch = match read {
         Ok(Ok(batch)) => batch,
-        Ok(Err(error)) => return Answer::refusal(&error, prefer).into(),
+        Ok(Err(error)) => return front.service.refusal(&error, prefer).into(),
         Err(error) => {
             tracing::error!(%error, "the reader of batches failed");
             let error = ApiError::new(500, "0x80040216", "An unexpected error occurred.");
-            return Answer::refusal(&error, prefer).into();
+            return front.service.refusal(&error, prefer).into();
         }
     };
     let fault = front.faults.strike(RequestKind::Batch, batch.entities());
-    if let Some(answer) = disturb(&fault, line).await {
+    let addressed = batch.entities().next().map(str::to_owned);
+    if let Some(answer) = disturb(front, &fault, addressed.as_deref(), line).await {
         return answer.into();
     }
-    let voice = front.voice;
+    let (voice, service) = (front.voice, front.service.clone());
     let ran = front.store.run(move |session| {
-        let answer = session.write(|session| batch.run(session, voice));
+        let answer = session.write(|session| batch.run(session, &service, voice));
         (answer, session.take_operations())
     });
     let (answer, operations) = match ran.await {
         Ok((Ok(BatchAnswer { status, content_type, body }), operations)) => {
             (Answer { body, ..Answer::empty(status) }.with("Content-Type", content_type), operations)
         }
-        Ok((Err(error), operations)) => (Answer::refusal(&ApiError::sql(&error), prefer), operations),
+        Ok((Err(error), operations)) => (front.service.refusal(&ApiError::sql(&error), prefer), operations),
         Err(_) => (Answer::empty(503), 0),
     };
     Worked { answer: cut_after(&fault, line, answer), operations }
@@ -241,23 +250,24 @@ async fn single(front: &Front, line: &Line, ask: Ask) -> Worked {
     let kind = if reads { RequestKind::Read } else { RequestKind::Write };
     let entity = ask.path.split(['(', '/']).next().unwrap_or_default();
     let fault = front.faults.strike(kind, std::iter::once(entity));
-    if let Some(answer) = disturb(&fault, line).await {
+    if let Some(answer) = disturb(front, &fault, Some(entity), line).await {
         return answer.into();
     }
-    if let Some(answer) = api::described(&front.schema, &ask) {
+    if let Some(answer) = front.service.described(&ask) {
         return cut_after(&fault, line, answer).into();
     }
+    let service = front.service.clone();
     let ran = front.store.run(move |session| {
         let answer = if reads {
-            session.read(|session| api::respond(session, &ask))
+            session.read(|session| service.respond(session, &ask))
         } else {
-            session.write(|session| api::respond(session, &ask))
+            session.write(|session| service.respond(session, &ask))
         };
         (answer, session.take_operations())
     });
     let (answer, operations) = match ran.await {
         Ok((Ok(answer), operations)) => (answer, operations),
-        Ok((Err(error), operations)) => (Answer::refusal(&ApiError::sql(&error), prefer), operations),
+        Ok((Err(error), operations)) => (front.service.refusal(&ApiError::sql(&error), prefer), operations),
         Err(_) => (Answer::empty(503), 0),
     };
     Worked { answer: cut_after(&fault, line, answer), operations }
@@ -275,8 +285,8 @@ async fn arrived(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Delays, cuts or refuses as the rule says; `None` lets the request go on.
-async fn disturb(fault: &FaultAnswer, line: &Line) -> Option<Answer> {
+/// Delays, cuts or refuses as the rule says; `None` lets the request go on. `entity` is the first set it addresses.
+async fn disturb(front: &Front, fault: &FaultAnswer, entity: Option<&str>, line: &Line) -> Option<Answer> {
     if !fault.delay.is_zero() {
         tokio::time::sleep(fault.delay).await;
     }
@@ -291,13 +301,10 @@ async fn disturb(fault: &FaultAnswer, line: &Line) -> Option<Answer> {
                 let body = format!("<html><body><h1>{status} Service Unavailable</h1></body></html>");
                 Answer { content_type: Some("text/html"), body: body.into_bytes(), ..Answer::empty(*status) }
             } else {
-                let worded = code.is_some() || message.is_some();
-                let usual = code.as_deref().and_then(known::by_code).unwrap_or(known::by_status(*status));
-                let code = code.as_deref().unwrap_or(usual.code);
-                let message = message.as_deref().unwrap_or(usual.text);
-                let body = serde_json::json!({ "error": { "code": code, "message": message } });
                 // What the script words itself stays as it words it.
-                Answer { verbatim: worded, ..Answer::json(*status, body.to_string().into_bytes()) }
+                let worded = code.is_some() || message.is_some();
+                let answer = front.service.disturbed(*status, code.as_deref(), message.as_deref(), entity);
+                Answer { verbatim: worded, ..answer }
             };
             let answer =
                 if *status == 401 { answer.with("WWW-Authenticate", CHALLENGE.to_owned()) } else { answer };
@@ -370,10 +377,13 @@ fn respond(front: &Front, mut answer: Answer, visit: Option<&Visit>) -> Response
     put("req_id", request_id.to_string());
     put("x-ms-service-request-id", format!("{},{request_id}", Uuid::new_v4()));
     if let Some(Visit { server, caller }) = visit {
-        let (requests_left, work_left) = front.servers.left(*server, caller);
-        put("x-ms-dop-hint", front.dop_hint.to_string());
-        put("x-ms-ratelimit-burst-remaining-xrm-requests", requests_left.to_string());
-        put("x-ms-ratelimit-time-remaining-xrm-requests", grouped_seconds(work_left));
+        // Finance & Operations tells no limits: it has none for single users (dynamics.md §6.5).
+        if let Service::Dataverse(_) = front.service {
+            let (requests_left, work_left) = front.servers.left(*server, caller);
+            put("x-ms-dop-hint", front.dop_hint.to_string());
+            put("x-ms-ratelimit-burst-remaining-xrm-requests", requests_left.to_string());
+            put("x-ms-ratelimit-time-remaining-xrm-requests", grouped_seconds(work_left));
+        }
         let affinity = front.servers.affinity(*server);
         put(header::SET_COOKIE.as_str(), format!("ARRAffinity={affinity}; path=/; secure; HttpOnly"));
     }

@@ -16,6 +16,11 @@ pub(super) enum Literal {
     Integer(i64),
     Decimal(f64),
     Text(String),
+    /// A member of an enumeration, `Microsoft.Dynamics.DataEntities.NoYes'Yes'`.
+    Member {
+        of: String,
+        name: String,
+    },
     /// Unquoted text that is no number: a GUID, a date or an instant.
     Bare(String),
 }
@@ -85,13 +90,15 @@ impl Literal {
         })
     }
 
-    fn edm_type(&self) -> &'static str {
+    /// What error texts call its type.
+    pub(super) fn edm_type(&self) -> &str {
         match self {
             Literal::Null => "Edm.Null",
             Literal::Boolean(_) => "Edm.Boolean",
             Literal::Integer(_) => "Edm.Int32",
             Literal::Decimal(_) => "Edm.Decimal",
             Literal::Text(_) => "Edm.String",
+            Literal::Member { of, .. } => of,
             Literal::Bare(_) => "Edm.Untyped",
         }
     }

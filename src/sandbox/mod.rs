@@ -1,9 +1,9 @@
-//! The rehearsal server: speaks the Dataverse Web API over real HTTP and keeps its rows in SQLite.
+//! The rehearsal server: speaks the Dataverse Web API, or Finance & Operations' OData, over real HTTP; rows in SQLite.
 //!
 //! It is the second reading of the specification (`dynamics.md`) beside the client in `io::dynamics`, and shares no code
 //! with it. A request comes in at `front`, which checks its token and disturbs it where a fault says so; `batch` takes
-//! apart what comes in bundles; `api` finds who answers an address; `rows` and `query` do so on the one thread of
-//! `store`.
+//! apart what comes in bundles; `service` knows which of the two products answers. For Dataverse `api` finds who answers
+//! an address; `rows` and `query` do so on the one thread of `store`. For Finance & Operations `finops` does all of that.
 
 mod address;
 mod api;
@@ -18,6 +18,7 @@ mod entities;
 mod error;
 mod faults;
 mod filter;
+mod finops;
 mod front;
 mod known;
 mod line;
@@ -29,6 +30,7 @@ mod report;
 mod rows;
 mod schema;
 mod script;
+mod service;
 mod store;
 mod strike;
 mod token;
@@ -52,6 +54,7 @@ use tokio_util::sync::CancellationToken;
 pub use faults::{
     Cut, DELAY_MS_MAX, Disturbance, Fault, FaultAnswer, FaultTrigger, FaultsError, RequestKind,
 };
+pub use finops::{FailedBatches, FinopsOptions, Load, Overlong, Unwritable};
 pub use protection::{Protection, RetryAfter};
 pub use script::Script;
 pub use voice::{Codes, Language, Voice};
@@ -78,6 +81,26 @@ pub struct SandboxOptions {
     pub protection: Option<Protection>,
     /// How refusals are worded.
     pub voice: Voice,
+    /// The product that it stands for.
+    pub dialect: SandboxDialect,
+    /// A `$metadata` document, exported from the product, whose entities are served in place of the built-in ones.
+    pub metadata: Option<PathBuf>,
+}
+
+/// The product that a rehearsal server stands for.
+#[derive(Debug, Clone)]
+pub enum SandboxDialect {
+    /// The Dataverse Web API.
+    Dataverse,
+    /// The OData service of Finance & Operations, with what environments of it differ in.
+    Finops(Box<FinopsOptions>),
+}
+
+impl SandboxDialect {
+    /// Finance & Operations as it is most often seen.
+    pub fn finops() -> Self {
+        SandboxDialect::Finops(Box::default())
+    }
 }
 
 /// Largest body of one request in bytes. Source: dynamics.md §2.5 (116.85 MB with a plug-in; no other figure is known).
@@ -95,14 +118,19 @@ impl SandboxOptions {
             faults: Vec::new(),
             protection: None,
             voice: Voice::default(),
+            dialect: SandboxDialect::Dataverse,
+            metadata: None,
         }
     }
 
-    /// What a script says takes the place of what was there.
+    /// What a script says takes the place of what was there; one that says what Finance & Operations is like speaks it.
     pub fn follow(&mut self, script: Script) {
         self.faults = script.rules;
         self.protection = script.protection.or(self.protection.take());
         self.voice = script.voice;
+        if let Some(finops) = script.finops {
+            self.dialect = SandboxDialect::Finops(Box::new(finops));
+        }
     }
 }
 
@@ -118,6 +146,8 @@ impl std::fmt::Debug for SandboxOptions {
             .field("faults", &self.faults)
             .field("protection", &self.protection)
             .field("voice", &self.voice)
+            .field("dialect", &self.dialect)
+            .field("metadata", &self.metadata)
             .finish()
     }
 }
@@ -149,6 +179,14 @@ pub enum SandboxError {
         /// The file.
         path: PathBuf,
     },
+    /// The metadata document cannot be served.
+    #[error("the metadata document `{path}` cannot be served: {reason}")]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The thread that owns the store ended by itself.
     #[error("the sandbox's store stopped while requests were waiting")]
     Stopped {
@@ -173,7 +211,7 @@ pub struct StoreStopped;
 /// A rehearsal server with its store open, not yet serving.
 pub struct Sandbox {
     options: SandboxOptions,
-    schema: Arc<schema::Schema>,
+    service: service::Service,
     store: store::OpenStore,
 }
 
@@ -181,21 +219,22 @@ impl Sandbox {
     /// Opens the store, makes it where it is missing. Rows of earlier runs are there again.
     ///
     /// # Errors
-    /// When the file cannot be made or used, or belongs to another program.
+    /// When the file cannot be made or used, or belongs to another program, and when the metadata document cannot be
+    /// served.
     pub fn open(options: SandboxOptions) -> Result<Self, SandboxError> {
-        let schema = Arc::new(entities::built_in());
-        let store = store::OpenStore::open(&options.store, Arc::clone(&schema))?;
-        Ok(Sandbox { options, schema, store })
+        let service = service::Service::of(&options)?;
+        let store = store::OpenStore::open(&options.store, service.clone())?;
+        Ok(Sandbox { options, service, store })
     }
 
     /// As [`Sandbox::open`], over a copy in memory: what is written to it is gone with it, and no file is touched.
     ///
     /// # Errors
-    /// When the file cannot be read, or belongs to another program.
+    /// When the file cannot be read, or belongs to another program, and when the metadata document cannot be served.
     pub fn copy(options: SandboxOptions) -> Result<Self, SandboxError> {
-        let schema = Arc::new(entities::built_in());
-        let store = store::OpenStore::copy(&options.store, Arc::clone(&schema))?;
-        Ok(Sandbox { options, schema, store })
+        let service = service::Service::of(&options)?;
+        let store = store::OpenStore::copy(&options.store, service.clone())?;
+        Ok(Sandbox { options, service, store })
     }
 
     /// Answers requests until `stop`, lets those under way finish (at most ten seconds), and closes the store.
@@ -209,7 +248,7 @@ impl Sandbox {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), SandboxError> {
-        let Sandbox { options, schema, store } = self;
+        let Sandbox { options, service, store } = self;
         let tokens = token::Tokens::new(store.signing_key, options.client_secret, options.token_life_s);
         let faults = Arc::new(strike::Faults::new(options.faults));
         let (store, thread, gone) =
@@ -219,7 +258,7 @@ impl Sandbox {
         let (dop_hint, body_bytes_max, voice) = (options.dop_hint, options.body_bytes_max, options.voice);
         let admitted = front::admitted_at_once(&servers);
         let front = front::Front {
-            schema,
+            service,
             store,
             tokens,
             faults,

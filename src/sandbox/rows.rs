@@ -296,7 +296,7 @@ fn same_version(existing: &Existing, ask: &Ask) -> Result<(), ApiError> {
     match ask.if_match {
         None | Some(Condition::Any) => Ok(()),
         Some(Condition::Version(version)) if version == existing.version => Ok(()),
-        Some(Condition::Version(_) | Condition::Unknown) => Err(ApiError::version_mismatch()),
+        Some(Condition::Version(_) | Condition::Other(_)) => Err(ApiError::version_mismatch()),
     }
 }
 

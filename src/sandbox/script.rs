@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::faults::{Fault, FaultsError};
+use super::finops::{self, FinopsOptions};
 use super::protection::Protection;
 use super::voice::Voice;
 
@@ -26,10 +27,13 @@ pub struct Script {
     pub protection: Option<Protection>,
     /// How refusals are worded.
     pub voice: Voice,
+    /// What the environment is like, in the dialect `finops` alone.
+    #[serde(deserialize_with = "finops::checked")]
+    pub finops: Option<FinopsOptions>,
 }
 
 impl Script {
-    /// Reads a file: a list of rules, or an object with `rules`, `protection` and `voice`.
+    /// Reads a file: a list of rules, or an object with `rules`, `protection`, `voice` and `finops`.
     ///
     /// # Errors
     /// When it cannot be read or is neither; line and column are told, unknown keys are refused.
@@ -75,6 +79,12 @@ mod tests {
             r#"{"protection":{"window_s":-1}}"#,
             r#"{"protection":{"requests":0}}"#,
             r#"{"protection":{"operation_ms":-0.5}}"#,
+            r#"{"finops":{"page_rows_max":0}}"#,
+            r#"{"finops":{"page_rows_max":10001}}"#,
+            r#"{"finops":{"failure_status":404}}"#,
+            r#"{"finops":{"default_company":"zzzz"}}"#,
+            r#"{"finops":{"load":{"share":1.5}}}"#,
+            r#"{"finops":{"failed_batches":{"goes_on":true}}}"#,
         ] {
             assert!(Script::parse(text.as_bytes()).is_err(), "{text}");
         }

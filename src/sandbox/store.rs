@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::literal::stored_instant;
 use super::schema::{Column, Kind, Schema, Table};
+use super::service::Service;
 use super::strike::Faults;
 use super::{SandboxError, StoreStopped};
 
@@ -41,7 +42,7 @@ enum Job {
 /// The file, opened and made ready, before its thread runs.
 pub(super) struct OpenStore {
     connection: Connection,
-    schema: Arc<Schema>,
+    service: Service,
     /// The key under which tokens are signed; the same after a restart.
     pub(super) signing_key: [u8; 32],
 }
@@ -70,7 +71,7 @@ impl OpenStore {
     ///
     /// # Errors
     /// When the file cannot be opened or is not a sandbox's.
-    pub(super) fn open(path: &Path, schema: Arc<Schema>) -> Result<Self, SandboxError> {
+    pub(super) fn open(path: &Path, service: Service) -> Result<Self, SandboxError> {
         let store = |source| SandboxError::Store { path: path.to_owned(), source };
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent)
@@ -94,19 +95,19 @@ impl OpenStore {
                  PRAGMA application_id={APPLICATION_ID};"
             ))
             .map_err(store)?;
-        let signing_key = prepare(&connection, &schema).map_err(store)?;
-        Ok(OpenStore { connection, schema, signing_key })
+        let signing_key = prepare(&connection, &service).map_err(store)?;
+        Ok(OpenStore { connection, service, signing_key })
     }
 
     /// A store in memory with the rows of the file as they are now; the file is not touched, and may be missing.
     ///
     /// # Errors
     /// When the file cannot be read or is not a sandbox's.
-    pub(super) fn copy(path: &Path, schema: Arc<Schema>) -> Result<Self, SandboxError> {
+    pub(super) fn copy(path: &Path, service: Service) -> Result<Self, SandboxError> {
         let store = |source| SandboxError::Store { path: path.to_owned(), source };
         let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_in_memory_with_flags(flags).map_err(store)?;
-        prepare(&connection, &schema).map_err(store)?;
+        prepare(&connection, &service).map_err(store)?;
         let file = std::path::absolute(path).ok().and_then(|path| url::Url::from_file_path(path).ok());
         if let Some(mut file) = file.filter(|_| path.exists()) {
             // Without its log the file is whole and nobody has it open; SQLite would make a log just to look otherwise.
@@ -123,7 +124,7 @@ impl OpenStore {
             connection.execute_batch("DETACH file").map_err(store)?;
         }
         let signing_key = signing_key(&connection).map_err(store)?;
-        Ok(OpenStore { connection, schema, signing_key })
+        Ok(OpenStore { connection, service, signing_key })
     }
 
     /// Starts the thread. It ends at [`Store::stop`] or when every [`Store`] is gone; the receiver resolves when it has ended for any reason.
@@ -135,10 +136,10 @@ impl OpenStore {
         let (alive, gone) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("sandbox-store".to_owned()).spawn(move || {
             let _alive = alive;
-            let OpenStore { connection, schema, .. } = self;
+            let OpenStore { connection, service, .. } = self;
             let mut session = Session {
                 connection: &connection,
-                schema: &schema,
+                schema: service.schema(),
                 statements: HashMap::new(),
                 version: 0,
                 now: String::new(),
@@ -180,7 +181,7 @@ impl Store {
 }
 
 impl<'c> Session<'c> {
-    /// The tables.
+    /// The tables of Dataverse; none where the server speaks another dialect.
     pub(super) fn schema(&self) -> &'c Schema {
         self.schema
     }
@@ -304,22 +305,27 @@ pub(super) fn own_id(what: &str) -> Uuid {
 }
 
 /// Makes what the file lacks and returns its signing key.
-fn prepare(connection: &Connection, schema: &Schema) -> rusqlite::Result<[u8; 32]> {
+fn prepare(connection: &Connection, service: &Service) -> rusqlite::Result<[u8; 32]> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let prepared = prepare_inside(connection, schema);
+    let prepared = prepare_inside(connection, service);
     connection.execute_batch(if prepared.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
     prepared
 }
 
-fn prepare_inside(connection: &Connection, schema: &Schema) -> rusqlite::Result<[u8; 32]> {
+fn prepare_inside(connection: &Connection, service: &Service) -> rusqlite::Result<[u8; 32]> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS _sandbox (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
          INSERT OR IGNORE INTO _sandbox VALUES ('version', 1000000), ('signing_key', randomblob(32));",
     )?;
-    for table in schema.tables() {
-        prepare_table(connection, table)?;
+    match service {
+        Service::Dataverse(schema) => {
+            for table in schema.tables() {
+                prepare_table(connection, table)?;
+            }
+            prepare_user(connection, schema)?;
+        }
+        Service::Finops(finops) => finops.prepare(connection)?,
     }
-    prepare_user(connection, schema)?;
     signing_key(connection)
 }
 

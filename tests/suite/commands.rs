@@ -86,7 +86,8 @@ fn wrong_usage_ends_with_two_and_says_what_would_be_right() {
         (&["completions", "cobol"], "bash"),
         (&["config", "schema", "--of", "page"], "sidecar"),
         (&["sandbox", "--listen", "here"], "--listen"),
-        (&["sandbox", "--dialect", "finops"], "dataverse"),
+        (&["sandbox", "--dialect", "nav"], "finops"),
+        (&["sandbox", "--dialect", "finops", "--metadata", "none.xml"], "none.xml"),
         (&["sandbox", "--faults", "none.json"], "none.json"),
     ] {
         let said = Said::of(world.command(arguments).output().unwrap());
@@ -461,8 +462,21 @@ fn the_demo_heals_every_row_with_its_fix() {
 #[test]
 fn the_sandbox_serves_until_it_is_asked_to_stop() {
     let world = World::new();
+    let switches = world.path().join("switches.json");
+    std::fs::write(&switches, r#"{ "finops": { "failure_status": 500, "default_company": "FRRT" } }"#)
+        .unwrap();
+    for (arguments, path) in [
+        (&[][..], "/api/data/v9.2/accounts"),
+        (&["--dialect", "finops"], "/data/CustomersV3"),
+        (&["--faults", switches.to_str().unwrap()], "/data/CustomersV3"),
+    ] {
+        serves_until_it_is_asked_to_stop(&world, arguments, path);
+    }
+}
+
+fn serves_until_it_is_asked_to_stop(world: &World, arguments: &[&str], path: &str) {
     let mut child = world
-        .command(&["sandbox", "--listen", "127.0.0.1:0"])
+        .command(&[&["sandbox", "--listen", "127.0.0.1:0"], arguments].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -470,9 +484,10 @@ fn the_sandbox_serves_until_it_is_asked_to_stop() {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let (root, _) = path.rsplit_once('/').unwrap();
+    assert!(line.trim_end().ends_with(&format!("{address}{root}/")), "{line}");
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
-    write!(stream, "GET /api/data/v9.2/accounts HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
-        .unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
