@@ -162,9 +162,7 @@ async fn target(settings: &Settings) -> Vec<Finding> {
     let findings = users.into_iter().map(|(client_id, answer)| {
         let as_whom = if several { format!(" to {client_id}") } else { String::new() };
         match answer {
-            Ok(user) => {
-                Finding::good("target", format!("{} answers{as_whom}; we are user {user} there", target.name))
-            }
+            Ok(greeting) => Finding::good("target", format!("{} answers{as_whom}; {greeting}", target.name)),
             Err(fault) => Finding::bad("target", format!("{}{as_whom}: {fault}", target.name)),
         }
     });

@@ -391,6 +391,7 @@ mod tests {
                 written: 97,
                 effects: None,
                 refused: refused(1),
+                made: vec![],
                 took_ms: 2_000,
                 heard_at: "2026-11-22T14:03:20Z".parse().unwrap(),
                 error: None,

@@ -10,7 +10,9 @@
 //! | floating point | any number in range; what the column does not keep, the target rounds, as floating point does |
 //! | truth values | the column's two labels, yes/no, true/false, 1/0 |
 //! | choices | a label (without regard to case), else the number |
+//! | named members | a name (without regard to case), else the number; yes/no also as true/false |
 //! | dates | dates, midnights, and texts written year-month-day; nothing before 1753 |
+//! | days or instants | a day and a midnight are a day, everything else is an instant; 1900 to 2154 |
 //! | lookups | any text or number; finding the record is the client's |
 
 mod choice;
@@ -131,9 +133,10 @@ pub fn conform(attribute: &Attribute, value: &Value, zone: &TimeZone) -> Result<
         AttributeKind::Boolean { yes, no } => cell.boolean(yes, no),
         AttributeKind::Choice { options } => cell.option(options),
         AttributeKind::MultiChoice { options } => cell.options(options),
-        AttributeKind::Enumeration { members } => cell.member(members),
+        AttributeKind::Enumeration { members, .. } => cell.member(members),
         AttributeKind::Date => cell.date(),
         AttributeKind::DateTime => cell.instant(),
+        AttributeKind::DayOrInstant => cell.day_or_instant(),
         AttributeKind::Guid => cell.guid(),
         AttributeKind::Lookup { .. } => Ok(Conformed::Reference(value.to_text().trim().to_owned())),
         AttributeKind::Unsupported { name } => Err(Misfit {

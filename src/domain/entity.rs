@@ -91,13 +91,17 @@ pub enum AttributeKind {
     },
     /// One of a list of named members, sent by name (F&O enums).
     Enumeration {
-        /// The members' names.
-        members: Vec<String>,
+        /// The enum's name, as a literal in a URL needs it: `NoYes`.
+        name: String,
+        /// The members: number and name.
+        members: Vec<ChoiceOption>,
     },
-    /// A day (`DateOnly` behaviour; F&O dates).
+    /// A day (`DateOnly` behaviour).
     Date,
     /// An instant.
     DateTime,
+    /// A day or an instant: F&O describes both alike, so each value shows which of the two it is.
+    DayOrInstant,
     /// A reference to a record of another entity.
     Lookup {
         /// What it can point at; never empty.

@@ -98,6 +98,9 @@ pub struct BatchHeard {
     pub effects: Option<Effects>,
     /// Rows that the target refused.
     pub refused: Vec<RefusedRow>,
+    /// Rows whose record got a key that the target made: place in the batch from 0, and the key as receipts have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<(u32, String)>,
     /// From the first byte sent to the last heard, in milliseconds, all attempts.
     pub took_ms: u64,
     /// When it was heard.

@@ -410,6 +410,7 @@ mod tests {
             written: 7,
             effects: Some(effects),
             refused: vec![],
+            made: vec![(3, "dataAreaId='usmf',Number='PO-1'".into())],
             took_ms: 12,
             heard_at: at(),
             error: None,

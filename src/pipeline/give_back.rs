@@ -160,7 +160,9 @@ fn returned_column(column: &StagedColumn, described: Option<(&Entity, Option<&Ro
             (options.iter().map(|option| option.label.clone()).collect(), None)
         }
         Some(AttributeKind::Boolean { yes, no }) => (vec![yes.clone(), no.clone()], None),
-        Some(AttributeKind::Enumeration { members }) => (members.clone(), None),
+        Some(AttributeKind::Enumeration { members, .. }) => {
+            (members.iter().map(|member| member.label.clone()).collect(), None)
+        }
         Some(AttributeKind::Text { length_max }) => (Vec::new(), *length_max),
         _ => (Vec::new(), None),
     };

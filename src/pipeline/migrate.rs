@@ -176,6 +176,7 @@ impl Pipeline {
             written: 0,
             effects: Some(Effects::default()),
             refused,
+            made: Vec::new(),
             took_ms: 0,
             heard_at: (self.now)(),
             error: None,
@@ -192,6 +193,7 @@ impl Pipeline {
                 Err(fault @ SendFault::TooLarge { .. }) => too_large(operations.len(), &fault),
                 report => report?,
             };
+            heard.made = report.made.into_iter().map(|(at, key)| (places[at].0, key)).collect();
             let effects = heard.effects.get_or_insert_default();
             for (at, ((index, _), outcome)) in places.iter().zip(report.outcomes).enumerate() {
                 match (outcome, report.culprit) {
@@ -244,5 +246,6 @@ fn too_large(rows: usize, fault: &SendFault) -> SendReport {
         took: std::time::Duration::ZERO,
         culprit: None,
         trouble: None,
+        made: Vec::new(),
     }
 }

@@ -205,6 +205,8 @@ pub(super) struct KeysSeen {
 
 struct Key {
     columns: Vec<usize>,
+    /// A column whose blank cells stand for this text, so that they do not leave the key open.
+    usual: Option<(usize, String)>,
     headers: String,
     column: String,
     seen: HashMap<[u8; 16], u32>,
@@ -238,6 +240,15 @@ impl KeysSeen {
                 lists.extend(key.attributes.iter().map(column_of).collect::<Option<Vec<_>>>());
             }
         }
+        let place = |name: &str| columns.iter().position(|column| column.name == name);
+        let mut usual = None;
+        if let Some(key) = plan.entity_key() {
+            lists =
+                key.columns.iter().map(|name| place(name)).collect::<Option<Vec<_>>>().into_iter().collect();
+            lists.retain(|list| !list.is_empty());
+            let company = if key.usual.is_empty() { "the default company" } else { key.usual };
+            usual = key.company.and_then(place).map(|at| (at, company.to_owned()));
+        }
         for list in &mut lists {
             list.sort_unstable();
         }
@@ -246,6 +257,7 @@ impl KeysSeen {
         let key = |list: Vec<usize>| Key {
             headers: list.iter().map(|at| columns[*at].header.as_str()).collect::<Vec<_>>().join(", "),
             column: columns[list[0]].name.clone(),
+            usual: usual.clone().filter(|(at, _)| list.contains(at)),
             columns: list,
             seen: HashMap::new(),
         };
@@ -256,7 +268,11 @@ impl KeysSeen {
     pub fn note(&mut self, row: &StagedRow, good: bool) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for key in &mut self.keys {
-            let values: Vec<String> = key.columns.iter().map(|at| row.values[*at].to_text()).collect();
+            let text = |at: &usize| match (&key.usual, row.values[*at].to_text()) {
+                (Some((usual_at, usual)), text) if at == usual_at && text.trim().is_empty() => usual.clone(),
+                (_, text) => text,
+            };
+            let values: Vec<String> = key.columns.iter().map(text).collect();
             if values.iter().any(String::is_empty) {
                 continue;
             }

@@ -298,7 +298,8 @@ fn has_lost_its_mark(header: &SheetHeader) -> bool {
 
 /// Column types that are known before the first cell is read: the staged table's, else the target's.
 ///
-/// Choices and truth values get none: people write them as labels, numbers or words, and all cells together decide.
+/// Choices and truth values get none: people write them as labels, numbers or words, and all cells together decide. So
+/// they do where the target does not tell days from instants.
 pub(super) fn hints(
     entity: &Entity,
     load: &LoadSettings,
@@ -319,6 +320,7 @@ pub(super) fn hints(
             | AttributeKind::Choice { .. }
             | AttributeKind::MultiChoice { .. }
             | AttributeKind::Enumeration { .. }
+            | AttributeKind::DayOrInstant
             | AttributeKind::Unsupported { .. } => continue,
         };
         let headers = load.columns.iter().filter(|(_, to)| to.eq_ignore_ascii_case(&attribute.logical_name));

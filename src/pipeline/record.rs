@@ -1,6 +1,6 @@
 //! log, quarantine: what became of a part's rows goes into the tables; every commit recognises itself on a replay.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::claim::Job;
 use super::{Halt, Pipeline};
@@ -58,8 +58,13 @@ impl Pipeline {
             if let Some(writer) = &mut receipts {
                 let refused: HashSet<u32> = refused.iter().map(|row| row.index).collect();
                 let written = (0..).zip(&rows).filter(|(index, _)| !refused.contains(index));
+                let made: HashMap<u32, &String> =
+                    heard.made.iter().map(|(index, key)| (*index, key)).collect();
                 let receipt = |(index, row): (u32, &StagedRow)| {
-                    let target_key = plan.target_key(self.dynamics.target_id(), row);
+                    let target_key = match made.get(&index) {
+                        Some(made) => (*made).clone(),
+                        None => plan.target_key(self.dynamics.target_id(), row),
+                    };
                     let effect = heard.effects.as_ref().map(|effects| effects.of(index));
                     let told = effect.and_then(|written| written.record);
                     Receipt {

@@ -24,7 +24,7 @@ use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::settings::{LoadSettings, Mode};
 use crate::io::delta::{Begin, HealWriter, JobTxn, StageKind, StageWriter, staged_rows, staged_schema};
 use crate::io::durable::{self, DiskError};
-use crate::io::dynamics::PlanFault;
+use crate::io::dynamics::{Dialect, PlanFault};
 use crate::io::workbook::{ColumnKinds, ReadSummary, SheetHeader};
 
 /// Where the rows go, by what the workbook is.
@@ -460,9 +460,10 @@ impl Pipeline {
         if rows <= max {
             return Ok(());
         }
-        let what = match max {
-            CHANGE_SET_OPERATIONS_MAX => "what one change set of Dataverse takes",
-            _ => "what one bulk action may hold",
+        let what = match (self.dynamics.dialect(), max) {
+            (Dialect::Finops, _) => "what one change set of Finance & Operations takes",
+            (Dialect::Dataverse, CHANGE_SET_OPERATIONS_MAX) => "what one change set of Dataverse takes",
+            (Dialect::Dataverse, _) => "what one bulk action may hold",
         };
         Err(Unstaged::Senders(format!(
             "`atomic` asks for one transaction, and the workbook has more than {max} rows, which is {what}; split the \

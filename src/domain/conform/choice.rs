@@ -78,19 +78,24 @@ impl Cell<'_> {
         Ok(if numbers.is_empty() { Conformed::Blank } else { Conformed::Options(numbers) })
     }
 
-    pub(super) fn member(&self, members: &[String]) -> Result<Conformed, Misfit> {
-        let text = match self.value {
-            Value::Boolean(true) => "Yes".to_owned(),
-            Value::Boolean(false) => "No".to_owned(),
-            _ => self.whole_text(),
+    /// A name as the target spells it, else one that differs only in case, else the number. `Yes` and `No`, where these
+    /// are all there is, may also be written as true and false.
+    pub(super) fn member(&self, members: &[ChoiceOption]) -> Result<Conformed, Misfit> {
+        let text = self.whole_text();
+        let named = |wanted: &str| members.iter().find(|member| folded(&member.label) == wanted);
+        let word = match (folded(&text).as_str(), members.len(), named("yes"), named("no")) {
+            ("true", 2, Some(yes), Some(_)) => Some(yes),
+            ("false", 2, Some(_), Some(no)) => Some(no),
+            _ => None,
         };
-        let wanted = folded(&text);
         members
             .iter()
-            .find(|member| **member == text)
-            .or_else(|| members.iter().find(|member| folded(member) == wanted))
-            .map(|member| Conformed::Member(member.clone()))
-            .ok_or_else(|| self.not_a_choice(&text, members.iter().map(String::as_str)))
+            .find(|member| member.label == text)
+            .or_else(|| named(&folded(&text)))
+            .or(word)
+            .or_else(|| members.iter().find(|member| Ok(member.value) == text.parse::<i64>()))
+            .map(|member| Conformed::Member(member.label.clone()))
+            .ok_or_else(|| self.not_a_choice(&text, members.iter().map(|member| member.label.as_str())))
     }
 
     fn one_option(&self, text: &str, options: &[ChoiceOption]) -> Result<i64, Misfit> {

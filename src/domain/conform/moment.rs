@@ -2,12 +2,16 @@
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
 
 use super::{Cell, Conformed, Misfit};
 use crate::domain::value::Value;
 
 /// The first day that Dataverse stores. Source: dynamics.md §2.6.
 const FIRST_YEAR: i16 = 1753;
+/// The first and the last year that Finance & Operations stores: its empty date is 1900-01-01 (dynamics.md §6.2), its
+/// last one 2154-12-31 (Microsoft Learn, X++ `maxDate`).
+const FINOPS_YEARS: std::ops::RangeInclusive<i16> = 1900..=2154;
 
 /// What a text says as a day or an instant.
 enum Written {
@@ -85,6 +89,38 @@ impl Cell<'_> {
         Ok(Conformed::Date(date))
     }
 
+    /// F&O's metadata calls days and instants by the same name, so the value decides: a day without a time of day is a
+    /// day, and so is a midnight, which is how a spreadsheet's dates look once they have a time. Whatever has another
+    /// time of day is an instant, and so is a text with an offset: `2024-01-02T00:00:00Z` is how a midnight is meant.
+    pub(super) fn day_or_instant(&self) -> Result<Conformed, Misfit> {
+        let of_midnight = |local: DateTime| (local.time() == Time::midnight()).then(|| local.date());
+        let day = match self.value {
+            Value::Date(date) => Some(*date),
+            Value::Timestamp(at) => of_midnight(at.to_zoned(self.zone.clone()).datetime()),
+            Value::Text(text) => match read(text) {
+                Written::Day(date) => Some(date),
+                Written::Local(digits) => of_midnight(digits),
+                Written::Instant(..) | Written::TwoDays(..) | Written::Nothing => None,
+            },
+            _ => None,
+        };
+        let (conformed, year) = match day {
+            Some(date) => (Conformed::Date(date), date.year()),
+            None => match self.instant()? {
+                Conformed::Instant(at) => (Conformed::Instant(at), at.to_zoned(TimeZone::UTC).year()),
+                other => return Ok(other),
+            },
+        };
+        if FINOPS_YEARS.contains(&year) {
+            return Ok(conformed);
+        }
+        Err(self.misfit(
+            "date outside 1900-01-01 to 2154-12-31",
+            format!("`{}` is not among the days that Dynamics knows, 1900-01-01 to 2154-12-31", self.shown()),
+            "correct the date, or leave the cell empty".to_owned(),
+        ))
+    }
+
     pub(super) fn instant(&self) -> Result<Conformed, Misfit> {
         let at = match self.value {
             Value::Timestamp(at) => *at,
@@ -110,7 +146,7 @@ impl Cell<'_> {
             },
             _ => return Err(self.not_a_date("a date and time")),
         };
-        self.late_enough(at.to_zoned(jiff::tz::TimeZone::UTC).date())?;
+        self.late_enough(at.to_zoned(TimeZone::UTC).date())?;
         Ok(Conformed::Instant(at))
     }
 

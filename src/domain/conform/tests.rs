@@ -167,9 +167,42 @@ fn several_choices_are_cut_at_semicolons_or_commas_but_never_inside_a_label() {
 
 #[test]
 fn a_member_is_spelled_as_the_target_spells_it() {
-    let kind = AttributeKind::Enumeration { members: vec!["No".to_owned(), "Yes".to_owned()] };
-    assert_eq!(taken(&kind, text("yes")), Conformed::Member("Yes".to_owned()));
+    let kind =
+        AttributeKind::Enumeration { name: "NoYes".to_owned(), members: options(&[(0, "No"), (1, "Yes")]) };
+    for yes in [text("yes"), text("TRUE"), text("1"), Value::Integer(1), Value::Boolean(true)] {
+        assert_eq!(taken(&kind, yes), Conformed::Member("Yes".to_owned()));
+    }
     assert_eq!(taken(&kind, Value::Boolean(false)), Conformed::Member("No".to_owned()));
+    assert_eq!(refused(&kind, text("maybe")).advice, "use one of: No, Yes");
+    let kind = AttributeKind::Enumeration {
+        name: "CustVendorBlocked".to_owned(),
+        members: options(&[(0, "No"), (1, "Invoice"), (2, "All")]),
+    };
+    assert_eq!(taken(&kind, text("2")), Conformed::Member("All".to_owned()));
+    assert!(refused(&kind, text("true")).cause.contains("is not one of the choices"));
+}
+
+#[test]
+fn a_value_shows_whether_it_is_a_day_or_an_instant() {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let at = |value: Value| conform(&attribute(AttributeKind::DayOrInstant), &value, &zone);
+    let day = Conformed::Date("2023-02-10".parse().unwrap());
+    for same in [
+        Value::Date("2023-02-10".parse().unwrap()),
+        Value::Timestamp("2023-02-09T23:00:00Z".parse().unwrap()),
+        text("2023-02-10"),
+        text("2023-02-10 00:00"),
+    ] {
+        assert_eq!(at(same).unwrap(), day);
+    }
+    let instant = |text: &str| Conformed::Instant(text.parse().unwrap());
+    assert_eq!(at(text("2023-02-10T00:00:00Z")).unwrap(), instant("2023-02-10T00:00:00Z"));
+    assert_eq!(at(text("2023-02-10 14:30")).unwrap(), instant("2023-02-10T13:30:00Z"));
+    let empty = at(text("1900-01-01")).unwrap();
+    assert_eq!(empty, Conformed::Date("1900-01-01".parse().unwrap()), "the empty date of F&O is a day");
+    for outside in ["1899-12-31", "2155-01-01"] {
+        assert!(at(text(outside)).unwrap_err().cause.contains("1900-01-01 to 2154-12-31"), "{outside}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Dynamics;
 use super::bulk::Action;
 use super::fault::TargetFault;
+use super::finops;
 use super::lookup::{Pointed, misfit};
 use super::operation::{Bulk, Condition, Knowing, Method, Operation};
 use super::plan::{Naming, PlannedColumn, Role, RowPlan};
@@ -28,8 +29,8 @@ struct Draft {
 }
 
 /// What is done with one row.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Deed {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
     Create,
     Upsert,
     Update,
@@ -159,7 +160,7 @@ impl RowPlan {
                 advice: "leave the cell empty; once the record is there, it can be changed".to_owned(),
             });
         }
-        if let (Role::Key, Conformed::Text(text)) = (column.role, &value)
+        if let (Role::Key, Conformed::Text(text), Naming::Alternate(_)) = (column.role, &value, &self.naming)
             && let Some(found) = text.chars().find(|c| KEY_CHARS_REFUSED.contains(c))
         {
             return Err(Misfit {
@@ -179,6 +180,9 @@ impl RowPlan {
             };
             refusals.sort_by_key(place);
             return Err(refusals);
+        }
+        if let Naming::Entity(naming) = &self.naming {
+            return finops::operation(self, naming, row, deed, &cells);
         }
         let (predicate, shown) = self.predicate(target, row, &cells);
         let (method, condition) = match deed {
@@ -205,12 +209,16 @@ impl RowPlan {
                 }
             },
             columns: self.names.clone(),
+            course: None,
         })
     }
 
     /// The record that a row names, as receipts keep it: as [`Operation::target_key`] of the row's operation.
     pub fn target_key(&self, target: &str, row: &StagedRow) -> String {
         let key: &[usize] = match &self.naming {
+            Naming::Entity(naming) => {
+                return finops::target_key(self, naming, row, &self.draft(row).cells);
+            }
             Naming::Row => &[],
             Naming::PrimaryId(at) | Naming::Given(at) => std::slice::from_ref(at),
             Naming::Derived(key) | Naming::Alternate(key) => key,
@@ -261,7 +269,7 @@ impl RowPlan {
             Naming::Row => true,
             Naming::Given(at) => cells[at] == Conformed::Blank,
             // Ids made of a key, and the sender's own, are the same in every job.
-            Naming::Derived(_) | Naming::PrimaryId(_) | Naming::Alternate(_) => false,
+            Naming::Derived(_) | Naming::PrimaryId(_) | Naming::Alternate(_) | Naming::Entity(_) => false,
         };
         match (deed, &self.entity.primary_id) {
             (Deed::Update | Deed::Delete, _) => Knowing::There,
@@ -283,7 +291,8 @@ impl RowPlan {
             return id(*record);
         }
         match &self.naming {
-            Naming::Row | Naming::Given(_) => id(row.id.0),
+            // The entity's own key is its own room's.
+            Naming::Row | Naming::Given(_) | Naming::Entity(_) => id(row.id.0),
             Naming::PrimaryId(at) => {
                 let shown = literal(&cells[*at]).expect("a key cell is neither blank nor a list");
                 (encoded(&shown), shown)

@@ -8,13 +8,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::Dynamics;
 use super::bulk::{self, Action, BULK_OPERATIONS_MAX, Support, Table};
 use super::fault::TargetFault;
 use super::metadata::{self, Cast, EntityHead};
 use super::send::CHANGE_SET_OPERATIONS_MAX;
 use super::spelling::encoded;
 use super::wire::Wire;
+use super::{Dialect, Dynamics, finops};
 use crate::domain::entity::Entity;
 use crate::domain::near::did_you_mean;
 use crate::domain::settings::Mode;
@@ -53,6 +53,9 @@ impl Dynamics {
     /// # Errors
     /// `UnknownEntity` with the nearest name; else what kept the target from answering.
     pub async fn entity(&self, name: &str) -> Result<Arc<Entity>, TargetFault> {
+        if self.dialect() == Dialect::Finops {
+            return self.finops_entity(name).await;
+        }
         let heads = self.heads().await?;
         let head = find(&heads, name).ok_or_else(|| TargetFault::UnknownEntity {
             target: self.target_id().to_owned(),
@@ -76,14 +79,18 @@ impl Dynamics {
     /// What kept the target from answering.
     pub async fn count(&self, entity: &Entity) -> Result<u64, TargetFault> {
         let wire = &self.inner.wire;
-        let path = format!("{}/$count", entity.set_name);
+        let path = match self.dialect() {
+            Dialect::Dataverse => format!("{}/$count", entity.set_name),
+            // Of all companies.
+            Dialect::Finops => format!("{}/$count?cross-company=true", entity.set_name),
+        };
         let answer = wire.get(&path).await?;
         let text = String::from_utf8_lossy(&answer.body);
         let counted = text.trim_start_matches('\u{feff}').trim().parse::<u64>().map_err(|_| {
             let found = format!("{}: {}", answer.status, crate::domain::conform::excerpt(&text));
             TargetFault::Misunderstood { doing: format!("GET {path}"), found }
         })?;
-        if counted != COUNT_MAX {
+        if counted != COUNT_MAX || self.dialect() == Dialect::Finops {
             return Ok(counted);
         }
         // Exactly the most that it tells: the records themselves have to be counted, by pages of ids.
@@ -118,6 +125,9 @@ impl Dynamics {
     /// Rows that one transaction on the entity holds: what a change set takes, or a bulk action where the table supports
     /// those.
     pub async fn transaction_rows_max(&self, entity: &Entity, mode: Mode) -> usize {
+        if self.dialect() == Dialect::Finops {
+            return finops::OPERATIONS_MAX;
+        }
         let table = Table { set_name: entity.set_name.clone(), logical_name: entity.logical_name.clone() };
         let support = match mode {
             Mode::Insert | Mode::Upsert | Mode::Update => self.bulk_support(&table).await,

@@ -91,6 +91,25 @@ pub(super) fn limits() -> WireLimits {
     }
 }
 
+/// Settings for a fake at this address.
+pub(super) fn settings_of(address: &str) -> ConnectSettings {
+    ConnectSettings {
+        kind: Dialect::Dataverse,
+        url: address.parse().unwrap(),
+        authority: address.parse().unwrap(),
+        tenant_id: "tenant".to_owned(),
+        principals: vec![PrincipalSettings {
+            client_id: "client".to_owned(),
+            credential: Credential::Known("s3cret".into()),
+            workers: None,
+        }],
+        bulk_upserts: true,
+        now: || Timestamp::UNIX_EPOCH,
+        name: Some("Fake".to_owned()),
+        limits: limits(),
+    }
+}
+
 impl Fake {
     pub(super) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -102,21 +121,7 @@ impl Fake {
     }
 
     pub(super) fn settings(&self) -> ConnectSettings {
-        ConnectSettings {
-            kind: Dialect::Dataverse,
-            url: self.address.parse().unwrap(),
-            authority: self.address.parse().unwrap(),
-            tenant_id: "tenant".to_owned(),
-            principals: vec![PrincipalSettings {
-                client_id: "client".to_owned(),
-                credential: Credential::Known("s3cret".into()),
-                workers: None,
-            }],
-            bulk_upserts: true,
-            now: || Timestamp::UNIX_EPOCH,
-            name: Some("Fake".to_owned()),
-            limits: limits(),
-        }
+        settings_of(&self.address)
     }
 
     /// The settings with these application users.

@@ -13,15 +13,6 @@ pub enum TargetFault {
         /// What is wrong with it, and the way out.
         reason: String,
     },
-    /// Finance & Operations. The operator must wait or choose another target.
-    #[error(
-        "target `{url}`: writing to Finance & Operations comes with a later release; \
-         use kind `dataverse` or `sandbox`"
-    )]
-    NotYet {
-        /// The URL as configured.
-        url: String,
-    },
     /// No entity of this name. The sender must act.
     #[error("`{target}` has no entity `{name}`{hint}")]
     UnknownEntity {

@@ -369,7 +369,7 @@ async fn many_workers_fetch_one_token() {
     let client = fake.client();
     let asked = (0..20).map(|_| client.who_am_i());
     for answer in futures::future::join_all(asked).await {
-        assert_eq!(answer.unwrap(), "u1");
+        assert_eq!(answer.unwrap(), "we are user u1 there");
     }
     assert_eq!(fake.world.lock().unwrap().tokens, 1);
     assert_eq!(client.demand(), 8, "the hint, and one more to try");
@@ -388,7 +388,7 @@ async fn wrong_credentials_are_the_operators_and_never_shown() {
     assert!(!shown.contains("s3cret"), "{shown}");
     // A token service that is merely busy is asked again.
     fake.world.lock().unwrap().token_faults.push_back((503, "<html>"));
-    assert_eq!(client.who_am_i().await.unwrap(), "u1");
+    assert_eq!(client.who_am_i().await.unwrap(), "we are user u1 there");
 }
 
 #[tokio::test]

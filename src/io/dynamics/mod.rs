@@ -12,6 +12,7 @@ mod credential;
 mod encode;
 mod entities;
 mod fault;
+mod finops;
 mod gate;
 mod lookup;
 mod metadata;
@@ -50,7 +51,7 @@ pub use operation::{
 };
 pub use pace::{PaceReport, Way};
 pub use pilot::Counts;
-pub use plan::{PlannedColumn, Role, RowPlan};
+pub use plan::{EntityKeyColumns, PlannedColumn, Role, RowPlan};
 pub use principals::PrincipalReport;
 pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
 pub use verdict::{Class, Setback, Verdict, judge};
@@ -74,6 +75,16 @@ pub enum Dialect {
     Dataverse,
     /// Finance & Operations OData.
     Finops,
+}
+
+impl Dialect {
+    /// Where the API begins below the service root. Source: dynamics.md §2, §6.1.
+    fn api_path(self) -> &'static str {
+        match self {
+            Dialect::Dataverse => "/api/data/v9.2/",
+            Dialect::Finops => "/data/",
+        }
+    }
 }
 
 /// Where the target is and who we are there.
@@ -133,6 +144,21 @@ pub struct WireLimits {
     pub wait_max: Duration,
 }
 
+impl WireLimits {
+    /// The bounds for a product. F&O carries out a batch row by row and answers when it is done, and its first answer after
+    /// a restart takes minutes (dynamics.md §6.1): silence is borne longer there.
+    pub fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Dataverse => WireLimits::default(),
+            Dialect::Finops => WireLimits {
+                read_timeout: Duration::from_secs(900),
+                request_timeout: Duration::from_secs(1_800),
+                ..WireLimits::default()
+            },
+        }
+    }
+}
+
 impl Default for WireLimits {
     /// Read and request timeouts outlast the two minutes of a plug-in and the four of Microsoft's own client
     /// (dynamics.md §2.5); no absolute size limit of a request is documented (§4.4), so batches stay far below those known.
@@ -158,9 +184,11 @@ pub struct Dynamics {
 }
 
 struct Inner {
+    dialect: Dialect,
     target_id: String,
     wire: Wire,
     catalogue: Catalogue,
+    finops: finops::Learned,
     pace: Pace,
 }
 
@@ -174,11 +202,9 @@ impl Dynamics {
     /// A client for the target. Nothing is sent yet: a target that is down does not keep the daemon from starting.
     ///
     /// # Errors
-    /// `NotYet` for Finance & Operations, `Settings` where the secret would travel in clear or the URL is no base.
+    /// `Settings` where the secret would travel in clear or the URL is no base.
     pub fn connect(settings: ConnectSettings) -> Result<Self, TargetFault> {
-        if settings.kind == Dialect::Finops {
-            return Err(TargetFault::NotYet { url: settings.url.to_string() });
-        }
+        let dialect = settings.kind;
         let target_id = match &settings.name {
             Some(name) => name.to_lowercase(),
             None => target_name(&settings.url),
@@ -186,12 +212,19 @@ impl Dynamics {
         let wire = Wire::new(settings)?;
         Ok(Dynamics {
             inner: Arc::new(Inner {
+                dialect,
                 target_id,
                 wire,
                 catalogue: Catalogue::default(),
+                finops: finops::Learned::default(),
                 pace: Pace::default(),
             }),
         })
+    }
+
+    /// Which product it is.
+    pub fn dialect(&self) -> Dialect {
+        self.inner.dialect
     }
 
     /// The target's lasting name, part of every row's identity: the name given, else host, port and path in lower case.
@@ -199,25 +232,45 @@ impl Dynamics {
         &self.inner.target_id
     }
 
-    /// Asks the target who we are: credentials, access and the hint for [`Self::workers_hint`] in one request.
+    /// Asks the target whether it lets us in, and as whom: credentials, access and the server's hint in one
+    /// request. The answer is the end of a sentence.
     ///
     /// # Errors
     /// `Access` when the operator must act, `Unavailable` when the target did not answer.
     pub async fn who_am_i(&self) -> Result<String, TargetFault> {
-        let answer = self.inner.wire.get_json("WhoAmI").await?;
-        Ok(answer.get("UserId").and_then(|id| id.as_str()).unwrap_or_default().to_owned())
+        Ok(self.greeting(&self.inner.wire.get_json(self.greeting_path()).await?))
     }
 
-    /// Asks the target who each of the application users is: its client id, and the user's id there or why it is refused.
-    /// What one is answered says nothing about the others.
+    /// A cheap read that needs credentials and access. F&O has no `WhoAmI`: there it is the list of its entities.
+    fn greeting_path(&self) -> &'static str {
+        match self.inner.dialect {
+            Dialect::Dataverse => "WhoAmI",
+            Dialect::Finops => "",
+        }
+    }
+
+    fn greeting(&self, answer: &serde_json::Value) -> String {
+        match self.inner.dialect {
+            Dialect::Dataverse => {
+                let user = answer.get("UserId").and_then(|id| id.as_str()).unwrap_or_default();
+                format!("we are user {user} there")
+            }
+            Dialect::Finops => {
+                let sets = answer.get("value").and_then(|sets| sets.as_array()).map_or(0, Vec::len);
+                format!("we are let in, and it has {sets} entities")
+            }
+        }
+    }
+
+    /// Asks the target who each of the application users is: its client id, and the end of a sentence as of
+    /// [`Self::who_am_i`], or why it is refused. What one is answered says nothing about the others.
     pub async fn who_are_we(&self) -> Vec<(String, Result<String, String>)> {
         let wire = &self.inner.wire;
         let mut heard = Vec::new();
         for (index, client_id) in wire.client_ids().enumerate() {
-            let answer = match wire.get_as(index, "WhoAmI").await {
+            let answer = match wire.get_as(index, self.greeting_path()).await {
                 Ok(answer) if answer.status < 400 => {
-                    let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-                    Ok(json.get("UserId").and_then(|id| id.as_str()).unwrap_or_default().to_owned())
+                    Ok(self.greeting(&serde_json::from_slice(&answer.body).unwrap_or_default()))
                 }
                 Ok(answer) => {
                     let verdict = judge(answer.status, &answer.body);

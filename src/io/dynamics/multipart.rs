@@ -60,6 +60,7 @@ pub(super) fn batch(operations: &[&Operation], shape: BatchShape, root_path: &st
 
 fn request(out: &mut String, operation: &Operation, root_path: &str) {
     let verb = match operation.method {
+        Method::Post => "POST",
         Method::Patch => "PATCH",
         Method::Delete => "DELETE",
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulk::{Action, Table};
+use super::finops::Course;
 use crate::domain::effect::Written;
 use crate::domain::refusal::{Refusal, Severity};
 use crate::domain::row::RowId;
@@ -11,7 +12,9 @@ use crate::domain::row::RowId;
 /// What is done to the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// Create or update it.
+    /// Create it; where one with its key is there, it is refused. F&O alone.
+    Post,
+    /// Create or update it; in F&O update it.
     Patch,
     /// Delete it.
     Delete,
@@ -39,7 +42,8 @@ pub enum Knowing {
     Untold,
 }
 
-/// One row as the target takes it. Sending it twice leaves the target as sending it once.
+/// One row as the target takes it. Sending it twice leaves the target as sending it once: by its address, or because the
+/// room asks first what became of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
     /// The row.
@@ -62,6 +66,8 @@ pub struct Operation {
     pub(super) if_absent: &'static str,
     /// Names in the target's messages → staged columns, shared by all rows of a plan.
     pub(super) columns: Arc<Vec<(String, String)>>,
+    /// What F&O needs beyond the first request.
+    pub(super) course: Option<Box<Course>>,
 }
 
 /// How an operation goes as one of the targets of a bulk action.
@@ -115,6 +121,8 @@ pub struct SendReport {
     pub culprit: Option<usize>,
     /// The gravest thing that happened, for the log; `None` when everything went through at once.
     pub trouble: Option<Trouble>,
+    /// Operations whose record got a key that the target made, as receipts have it.
+    pub made: Vec<(usize, String)>,
 }
 
 /// What happened on the way, for the migration log.
@@ -166,6 +174,7 @@ impl Operation {
             target_key: path.to_owned(),
             if_absent: "",
             columns: Arc::new(Vec::new()),
+            course: None,
         }
     }
 }

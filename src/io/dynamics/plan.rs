@@ -9,10 +9,11 @@ use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use self::drawing::{Drawing, find, names};
-use super::Dynamics;
 use super::bulk::Table;
 use super::fault::{PlanFault, TargetFault};
+use super::finops::EntityNaming;
 use super::lookup::LookupCache;
+use super::{Dialect, Dynamics};
 use crate::domain::entity::{Attribute, AttributeKind, Entity, LookupTarget};
 use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::settings::{BlankRule, LoadSettings, Mode};
@@ -39,6 +40,17 @@ pub struct RowPlan {
     /// Whether rows may have been sent by earlier jobs under their own ids.
     pub(super) rows_known: bool,
     notes: Vec<String>,
+}
+
+/// The staged columns that hold the key of an F&O entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityKeyColumns<'a> {
+    /// All of them, by name.
+    pub columns: Vec<&'a str>,
+    /// The one that holds the company, where the sheet has it.
+    pub company: Option<&'a str>,
+    /// What its blank cells stand for; empty where only the target knows.
+    pub usual: &'a str,
 }
 
 /// A staged column and the attribute it fills.
@@ -98,12 +110,24 @@ pub(super) enum Naming {
     Given(usize),
     /// By an alternate key over these columns.
     Alternate(Vec<usize>),
+    /// By the entity's own key, company included (F&O).
+    Entity(EntityNaming),
 }
 
 impl RowPlan {
     /// The entity that is loaded.
     pub fn entity(&self) -> &Arc<Entity> {
         &self.entity
+    }
+
+    /// Which staged columns hold an entity's own key, that of the company among them, and the company that its blank cells
+    /// stand for. `None` where records are named otherwise, or the target makes a part of the key.
+    pub fn entity_key(&self) -> Option<EntityKeyColumns<'_>> {
+        let Naming::Entity(naming) = &self.naming else { return None };
+        let name = |at: usize| self.columns[at].name.as_str();
+        let (company, usual) = naming.companies();
+        let columns = naming.columns()?.into_iter().chain(company).map(name).collect();
+        Some(EntityKeyColumns { columns, company: company.map(name), usual })
     }
 
     /// The planned columns in the order of the staged ones; a staged column that is not sent is not among them.
@@ -123,6 +147,11 @@ impl RowPlan {
     /// `written` are the rows' receipts: row, and [`super::Operation::target_key`]. Where rows name their records by
     /// a key of the target's own, these decide and nothing is kept.
     pub fn keep_records<'a>(&mut self, written: impl IntoIterator<Item = (RowId, &'a str)>) {
+        if let Naming::Entity(naming) = &mut self.naming {
+            // The key of the row decides; that it was ours says that it is no conflict.
+            written.into_iter().for_each(|(row, target_key)| naming.keep(row, target_key));
+            return;
+        }
         if !matches!(self.naming, Naming::Row | Naming::Derived(_) | Naming::Given(_)) {
             return;
         }
@@ -158,11 +187,18 @@ impl Dynamics {
         columns: &[StagedColumn],
         settings: &LoadSettings,
     ) -> Result<RowPlan, PlanFault> {
-        let mut drawing =
-            Drawing { entity, staged: columns, settings, problems: Vec::new(), notes: Vec::new() };
+        let dialect = self.dialect();
+        let (problems, notes) = (Vec::new(), Vec::new());
+        let mut drawing = Drawing { dialect, entity, staged: columns, settings, problems, notes };
         drawing.check_settings();
         let mut planned = drawing.columns();
-        let naming = drawing.naming(&mut planned);
+        let naming = match dialect {
+            Dialect::Dataverse => drawing.naming(&mut planned),
+            Dialect::Finops => {
+                let company = self.usual_company(entity, settings).await?;
+                drawing.entity_naming(&mut planned, company)
+            }
+        };
         for column in &mut planned {
             column.lookup = self.lookup_plan(&mut drawing, column).await?;
         }

@@ -11,7 +11,6 @@ use reqwest::Method as Verb;
 use tokio::time::Instant;
 
 use self::together::TOGETHER_ROWS_MIN;
-use super::Dynamics;
 use super::bulk::{self, BULK_OPERATIONS_MAX, Support};
 use super::fault::SendFault;
 use super::gate::{OnWaiting, Waiting};
@@ -21,6 +20,7 @@ use super::pace::{Pace, Way};
 use super::patience::Patience;
 use super::verdict::Verdict;
 use super::wire::{Request, Stumble, Wire};
+use super::{Dialect, Dynamics};
 use crate::domain::refusal::{Refusal, Severity};
 
 /// Operations in one batch. Dataverse refuses more. Source: dynamics.md §3.1.
@@ -44,6 +44,9 @@ impl Dynamics {
         history: History,
         waiting: &(dyn Fn(Waiting) + Sync),
     ) -> Result<SendReport, SendFault> {
+        if self.dialect() == Dialect::Finops {
+            return self.finops_send(operations, shape, history, waiting).await;
+        }
         let wire = &self.inner.wire;
         let start = Instant::now();
         let support = self.support(operations, shape).await;
@@ -85,6 +88,7 @@ impl Dynamics {
             took: start.elapsed(),
             culprit: sending.culprit,
             trouble: sending.trouble,
+            made: Vec::new(),
         })
     }
 

@@ -9,8 +9,10 @@ mod tokens;
 
 use serde_json::Value as Json;
 
-use self::codes::{Rule, by_code, by_status, by_text};
+pub(in crate::io::dynamics) use self::codes::{CHANGE_KEY, Rule, TAKEN, again, by_text, data, mapping, rule};
+use self::codes::{by_code, by_status};
 pub(super) use self::tokens::token_refusal;
+use super::finops::infolog::Infolog;
 use crate::domain::refusal::{Refusal, Severity};
 
 /// Longest message that is carried along, in characters.
@@ -110,6 +112,8 @@ pub struct Verdict {
     pub plain: String,
     /// What the sender can do.
     pub advice: String,
+    /// Fields that F&O names, by their technical names and their labels.
+    pub fields: Vec<String>,
 }
 
 impl Verdict {
@@ -138,7 +142,11 @@ impl Verdict {
 pub fn judge(status: u16, body: &[u8]) -> Verdict {
     let said = complaint(body);
     let rule = said.code.and_then(|code| by_code(code, &said.message));
-    let rule = rule.or_else(|| by_text(&said.message)).unwrap_or_else(|| by_status(status));
+    let told = || match &said.infolog {
+        Some(infolog) => infolog.rule(),
+        None => by_text(&said.message),
+    };
+    let rule = rule.or_else(told).unwrap_or_else(|| by_status(status));
     verdict(status, said, rule)
 }
 
@@ -155,6 +163,7 @@ fn verdict(status: u16, said: Complaint, rule: Rule) -> Verdict {
         plain: format!("{}{told}", rule.plain),
         advice: rule.advice.to_owned(),
         message: said.message,
+        fields: said.infolog.map(|infolog| infolog.fields).unwrap_or_default(),
     }
 }
 
@@ -163,6 +172,8 @@ fn verdict(status: u16, said: Complaint, rule: Rule) -> Verdict {
 pub(super) struct Complaint {
     pub(super) code: Option<u32>,
     pub(super) message: String,
+    /// What F&O says in its inner error; the message is made of it.
+    infolog: Option<Infolog>,
 }
 
 impl Complaint {
@@ -177,7 +188,7 @@ pub(super) fn complaint(body: &[u8]) -> Complaint {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     let Ok(json) = serde_json::from_str::<Json>(text) else {
-        return Complaint { code: None, message: cut(&plain_text(text)) };
+        return Complaint { message: cut(&plain_text(text)), ..Complaint::default() };
     };
     let words = |value: &Json, key: &str| value.get(key).and_then(Json::as_str).map(str::to_owned);
     match json.get("error") {
@@ -193,16 +204,18 @@ pub(super) fn complaint(body: &[u8]) -> Complaint {
             };
             // F&O keeps the cause in the inner error; its outer message is always the same.
             let inner = error.get("innererror").and_then(|inner| words(inner, "message"));
-            let message = if code.is_none() { inner.or(outer) } else { outer.or(inner) };
-            Complaint { code, message: cut(&message.unwrap_or_default()) }
+            let infolog = inner.filter(|_| code.is_none() || outer.is_none());
+            let infolog = infolog.map(|message| Infolog::read(&message));
+            let message = infolog.as_ref().map(Infolog::sentence).or(outer);
+            Complaint { code, message: cut(&message.unwrap_or_default()), infolog }
         }
         Some(Json::String(error)) => {
             let described = words(&json, "error_description").unwrap_or_default();
-            Complaint { code: None, message: cut(&format!("{error}: {described}")) }
+            Complaint { message: cut(&format!("{error}: {described}")), ..Complaint::default() }
         }
         _ => {
             let message = words(&json, "Message").or_else(|| words(&json, "message"));
-            Complaint { code: None, message: cut(&message.unwrap_or_else(|| text.to_owned())) }
+            Complaint { message: cut(&message.unwrap_or_else(|| text.to_owned())), ..Complaint::default() }
         }
     }
 }

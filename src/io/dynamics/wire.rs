@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
+use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 use url::{Host, Url};
 
@@ -18,8 +19,6 @@ use super::token::{Bearer, TokenSource};
 use super::verdict::{Class, Setback, judge};
 use super::{ConnectSettings, Dialect, WireLimits};
 
-/// Where the Web API begins below the service root. Source: dynamics.md §2.
-const API_PATH: &str = "/api/data/v9.2/";
 /// Pages of one list that are followed; a page has up to 5,000 records (dynamics.md §4.4).
 const PAGES_MAX: usize = 2_000;
 /// Records on a page. Source: dynamics.md §4.4.
@@ -28,8 +27,14 @@ const PAGE_RECORDS: usize = 5_000;
 /// What clients of Finance & Operations wait after a 429 that names no time. Source: dynamics.md §6.5.
 const FINOPS_PAUSE: Duration = Duration::from_secs(30);
 
+/// The one document that is no JSON.
+const METADATA_PATH: &str = "$metadata";
+/// Largest document that is passed on piece by piece, in bytes; F&O's metadata has tens of megabytes (dynamics.md §6.3).
+const DOCUMENT_BYTES_MAX: usize = 1 << 30;
+
 /// The connection to one target.
 pub(super) struct Wire {
+    kind: Dialect,
     http: reqwest::Client,
     root: Url,
     principals: Principals,
@@ -136,6 +141,22 @@ pub(super) async fn body_of(response: &mut Response, limit: usize, whom: &str) -
     Ok(body.freeze())
 }
 
+/// Passes the body of an answer on as it comes, as fast as the other side takes it.
+async fn pass_on(response: &mut Response, into: &Sender<Bytes>, whom: &str) -> Result<(), Stumble> {
+    let mut bytes = 0;
+    while let Some(chunk) = response.chunk().await.map_err(|error| Stumble::network(whom, &error))? {
+        bytes += chunk.len();
+        if bytes > DOCUMENT_BYTES_MAX {
+            return Err(Stumble::TooLarge { limit: DOCUMENT_BYTES_MAX });
+        }
+        // Whoever has gone has found a fault, which he tells.
+        if into.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 impl Wire {
     /// # Errors
     /// `Settings` where the secret would travel in clear or a URL is no base.
@@ -156,7 +177,8 @@ impl Wire {
         }
         let http = builder.build().map_err(|error| refuse(&format!("no HTTP client: {error}")))?;
         let base = settings.url.as_str().trim_end_matches('/');
-        let root = Url::parse(&format!("{base}{API_PATH}")).map_err(|error| refuse(&error.to_string()))?;
+        let root = Url::parse(&format!("{base}{}", settings.kind.api_path()))
+            .map_err(|error| refuse(&error.to_string()))?;
         let authority = settings.authority.as_str().trim_end_matches('/');
         let endpoint = Url::parse(&format!("{authority}/{}/oauth2/v2.0/token", settings.tenant_id))
             .map_err(|error| refuse(&format!("authority `{authority}`: {error}")))?;
@@ -171,6 +193,7 @@ impl Wire {
             Principal { client_id: one.client_id, token, workers: one.workers }
         });
         Ok(Wire {
+            kind: settings.kind,
             principals: Principals::new(principals.collect(), &settings.limits),
             http,
             root,
@@ -221,6 +244,21 @@ impl Wire {
         request: &Request<'_>,
         waiting: OnWaiting<'_>,
     ) -> Result<Answer, Stumble> {
+        self.passed_on(request, waiting, None).await
+    }
+
+    /// Reads `$metadata`, once, and passes it on piece by piece; an answer that says "no" has a body like any other.
+    pub(super) async fn metadata(&self, into: &Sender<Bytes>) -> Result<Answer, Stumble> {
+        let request = Request { method: Method::GET, path: METADATA_PATH, prefer: None, body: None, rows: 0 };
+        self.passed_on(&request, &unheard, Some(into)).await
+    }
+
+    async fn passed_on(
+        &self,
+        request: &Request<'_>,
+        waiting: OnWaiting<'_>,
+        into: Option<&Sender<Bytes>>,
+    ) -> Result<Answer, Stumble> {
         let mut refused = Vec::new();
         let mut last = None;
         loop {
@@ -229,7 +267,7 @@ impl Wire {
                 Err(NoEntry::Closed(waiting)) => return Err(Stumble::Closed(waiting)),
                 Err(NoEntry::Refused) => return Err(last.expect("nobody is left only after a refusal")),
             };
-            match self.attempt(&permit, request).await {
+            match self.attempt(&permit, request, into).await {
                 Err(Stumble::Access { error, cause }) => {
                     self.principals.set_aside(permit.index(), &format!("{error}: {cause}"));
                     refused.push(permit.index());
@@ -246,7 +284,7 @@ impl Wire {
     /// As [`Self::once`].
     pub(super) async fn get_as(&self, principal: usize, path: &str) -> Result<Answer, Stumble> {
         let request = Request { method: Method::GET, path, prefer: None, body: None, rows: 0 };
-        self.attempt(&self.principals.permit_for(principal), &request).await
+        self.attempt(&self.principals.permit_for(principal), &request, None).await
     }
 
     /// Whether the list at `path` has any element; `None` when there is no telling now. What the service does not know, or
@@ -254,7 +292,7 @@ impl Wire {
     pub(super) async fn lists_any(&self, path: &str) -> Option<bool> {
         let request = Request { method: Method::GET, path, prefer: None, body: None, rows: 0 };
         let permit = self.principals.admit(&[], self.limits.wait_max, &unheard).await.ok()?;
-        match self.attempt(&permit, &request).await {
+        match self.attempt(&permit, &request, None).await {
             Ok(answer) if answer.status < 400 => {
                 let list: Json = serde_json::from_slice(&answer.body).ok()?;
                 Some(list.get("value").and_then(Json::as_array).is_some_and(|found| !found.is_empty()))
@@ -274,12 +312,17 @@ impl Wire {
     }
 
     /// One request, once; a token that the target does not take is renewed once.
-    async fn attempt(&self, permit: &Permit<'_>, request: &Request<'_>) -> Result<Answer, Stumble> {
+    async fn attempt(
+        &self,
+        permit: &Permit<'_>,
+        request: &Request<'_>,
+        into: Option<&Sender<Bytes>>,
+    ) -> Result<Answer, Stumble> {
         let bearer = self.bearer(permit, None).await?;
-        let (answer, wait) = match self.exchange(permit, request, &bearer).await? {
+        let (answer, wait) = match self.exchange(permit, request, &bearer, into).await? {
             (answer, _) if answer.status == StatusCode::UNAUTHORIZED.as_u16() && !answer.is_multipart() => {
                 let bearer = self.bearer(permit, Some(bearer.number)).await?;
-                self.exchange(permit, request, &bearer).await?
+                self.exchange(permit, request, &bearer, into).await?
             }
             heard => heard,
         };
@@ -339,17 +382,21 @@ impl Wire {
         permit: &Permit<'_>,
         request: &Request<'_>,
         bearer: &Bearer,
+        into: Option<&Sender<Bytes>>,
     ) -> Result<(Answer, Option<Duration>), Stumble> {
         const WHOM: &str = "Dynamics";
+        let accept = if request.path == METADATA_PATH { "application/xml" } else { "application/json" };
         let url = format!("{}{}", self.root, request.path);
         let mut call = self
             .http
             .request(request.method.clone(), url)
             .bearer_auth(bearer.token.expose_secret())
-            .header("Accept", "application/json")
+            .header("Accept", accept)
             .header("OData-MaxVersion", "4.0")
-            .header("OData-Version", "4.0")
-            .header("If-None-Match", "null");
+            .header("OData-Version", "4.0");
+        if self.kind == Dialect::Dataverse {
+            call = call.header("If-None-Match", "null");
+        }
         if let Some(prefer) = request.prefer {
             call = call.header("Prefer", prefer);
         }
@@ -364,7 +411,10 @@ impl Wire {
         let wait = retry_after(response.headers());
         let content_type = text_of(response.headers().get("content-type"));
         let status = response.status().as_u16();
-        let body = body_of(&mut response, self.limits.response_bytes_max, WHOM).await?;
+        let body = match into.filter(|_| status < 400) {
+            Some(into) => pass_on(&mut response, into, WHOM).await.map(|()| Bytes::new())?,
+            None => body_of(&mut response, self.limits.response_bytes_max, WHOM).await?,
+        };
         let (took, principal) = (begun.elapsed(), permit.index());
         Ok((Answer { status, content_type, body, took, principal }, wait))
     }

@@ -17,6 +17,7 @@ fn operation(path: &str, body: Option<&str>, condition: Condition) -> Operation 
         target_key: path.to_owned(),
         if_absent: "",
         columns: Arc::new(Vec::new()),
+        course: None,
     }
 }
 

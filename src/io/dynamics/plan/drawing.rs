@@ -8,10 +8,13 @@ use crate::domain::near::did_you_mean;
 use crate::domain::row::StagedColumn;
 use crate::domain::settings::{LoadSettings, LookupRule, Mode};
 use crate::domain::table::column_identifier;
+use crate::io::dynamics::Dialect;
 use crate::io::dynamics::fault::PlanProblem;
+use crate::io::dynamics::finops::{COMPANY, EntityNaming, Usual, squeezed};
 
 /// A plan while it is drawn.
 pub(super) struct Drawing<'a> {
+    pub(super) dialect: Dialect,
     pub(super) entity: &'a Entity,
     pub(super) staged: &'a [StagedColumn],
     pub(super) settings: &'a LoadSettings,
@@ -27,11 +30,28 @@ impl<'a> Drawing<'a> {
     /// What the settings say that cannot be, whatever the columns.
     pub(super) fn check_settings(&mut self) {
         if let Some(company) = self.settings.legal_entity.as_deref().filter(|company| !company.is_empty()) {
-            let cause = format!(
-                "`legal_entity` is `{company}`, but `{}` is a table of Dataverse, which has no legal entities",
-                self.entity.set_name
-            );
-            self.problem(None, cause, "take `legal_entity` out of the sidecar".to_owned());
+            let without = match self.dialect {
+                Dialect::Dataverse => Some("is a table of Dataverse, which has no legal entities"),
+                Dialect::Finops if self.entity.attribute(COMPANY).is_none() => {
+                    Some("is shared by all companies")
+                }
+                Dialect::Finops => None,
+            };
+            if let Some(without) = without {
+                let set = &self.entity.set_name;
+                let cause = format!("`legal_entity` is `{company}`, but `{set}` {without}");
+                self.problem(None, cause, "take `legal_entity` out of the sidecar".to_owned());
+            }
+        }
+        if self.dialect == Dialect::Finops
+            && let Some(header) = self.settings.lookups.keys().next().cloned()
+        {
+            let cause = "`lookups` is a setting of Dataverse; in Finance & Operations a row refers to others by their \
+                         keys, which stand in columns of its own"
+                .to_owned();
+            let advice =
+                "take `lookups` out of the sidecar and put the keys themselves into the column".to_owned();
+            self.problem(Some(&header), cause, advice);
         }
         let names = |setting: &'static str, headers: Vec<&String>| {
             headers.into_iter().map(move |header| (setting, header.clone())).collect::<Vec<_>>()
@@ -76,21 +96,27 @@ impl<'a> Drawing<'a> {
         let mut planned: Vec<PlannedColumn> = Vec::new();
         for (index, column) in self.staged.iter().enumerate() {
             // A delete needs its key alone; what else the sheet has is for its readers.
-            if self.settings.mode == Mode::Delete && !self.is_key(index) {
-                continue;
-            }
             let mapped = self
                 .settings
                 .columns
                 .iter()
                 .find(|(header, _)| self.staged_named(header) == Some(index))
                 .map(|(_, attribute)| attribute.as_str());
+            let names = |name: &str| self.dialect == Dialect::Finops && self.is_of_entity_key(name);
+            if self.settings.mode == Mode::Delete
+                && !self.is_key(index)
+                && !names(mapped.unwrap_or(&column.header))
+            {
+                continue;
+            }
             if mapped.is_some_and(|name| name.trim().is_empty()) {
                 self.notes.push(format!("`{}` is left out, as `columns` says", column.header));
                 continue;
             }
             let identifier = mapped.map_or_else(|| column.name.clone(), column_identifier);
-            let attribute = match find(self.entity, mapped.unwrap_or(&column.header), &identifier) {
+            let name = mapped.unwrap_or(&column.header);
+            let found = find(self.entity, name, &identifier);
+            let attribute = match found.or_else(|problem| self.find_squeezed(name).ok_or(problem)) {
                 Ok(attribute) => attribute.clone(),
                 Err((cause, advice)) => {
                     self.problem(Some(&column.header), cause, advice);
@@ -123,12 +149,49 @@ impl<'a> Drawing<'a> {
         planned
     }
 
+    /// F&O tells no labels: people write `Customer group ID`, tools `CUSTOMERGROUPID`, and both are `CustomerGroupId`.
+    fn find_squeezed(&self, name: &str) -> Option<&'a Attribute> {
+        let wanted = squeezed(name);
+        let is = |attribute: &&Attribute| squeezed(&attribute.logical_name) == wanted;
+        let mut found = self.entity.attributes.iter().filter(|_| self.dialect == Dialect::Finops).filter(is);
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    fn is_of_entity_key(&self, name: &str) -> bool {
+        let wanted = squeezed(name);
+        let key = self.entity.keys.iter().flat_map(|key| &key.attributes).map(String::as_str);
+        key.chain([COMPANY]).any(|member| squeezed(member) == wanted)
+    }
+
     /// Whether mode `edit` passes over a column: workbooks that Dynamics makes show ones that only it sets.
     fn is_left_to_the_target(&self, attribute: &Attribute) -> bool {
         let unsupported = matches!(attribute.kind, AttributeKind::Unsupported { .. });
         self.settings.mode == Mode::Edit
             && Some(&attribute.logical_name) != self.entity.primary_id.as_ref()
             && (unsupported || !(attribute.creatable || attribute.updatable))
+    }
+
+    /// How rows name their records in F&O; a `key` in the sidecar can only be what the entity's key is anyway.
+    pub(super) fn entity_naming(&mut self, planned: &mut [PlannedColumn], company: Usual) -> Option<Naming> {
+        let said = self.key_columns(planned)?;
+        let (entity, mode) = (self.entity, self.settings.mode);
+        let naming = EntityNaming::of(entity, mode, planned, company, &mut self.notes);
+        let naming = naming.map_err(|problem| self.problems.push(problem)).ok()?;
+        let key = naming.columns().unwrap_or_default();
+        let is_company = |at: &usize| planned[*at].attribute.logical_name == COMPANY;
+        let agree = key.iter().all(|at| said.contains(at))
+            && said.iter().all(|at| key.contains(at) || is_company(at));
+        if !said.is_empty() && !agree {
+            let cause = format!(
+                "`key` names {}, but `{}` has one key and no other: {}",
+                self.settings.key.join(" + "),
+                entity.set_name,
+                entity.keys.iter().flat_map(|key| &key.attributes).cloned().collect::<Vec<_>>().join(" + ")
+            );
+            self.problem(None, cause, "take `key` out of the sidecar".to_owned());
+            return None;
+        }
+        Some(Naming::Entity(naming))
     }
 
     /// How rows name their records; sets the roles of the key's columns.
@@ -180,7 +243,7 @@ impl<'a> Drawing<'a> {
         }
         let role = if matches!(naming, Naming::Derived(_)) { Role::KeyAndValue } else { Role::Key };
         let named: &[usize] = match &naming {
-            Naming::Row => &[],
+            Naming::Row | Naming::Entity(_) => &[],
             Naming::PrimaryId(at) | Naming::Given(at) => std::slice::from_ref(at),
             Naming::Derived(key) | Naming::Alternate(key) => key,
         };
@@ -256,6 +319,8 @@ impl<'a> Drawing<'a> {
 
     pub(super) fn lookup_rule(&self, column: &PlannedColumn) -> Option<&'a LookupRule> {
         let rules = &self.settings.lookups;
+        // F&O has none, which is told once.
+        let rules = (self.dialect == Dialect::Dataverse).then_some(rules)?;
         rules.iter().find(|(header, _)| self.staged_named(header) == Some(column.index)).map(|(_, rule)| rule)
     }
 
@@ -298,9 +363,16 @@ impl<'a> Drawing<'a> {
 
     /// Dataverse ignores values of columns that cannot be written without a word (dynamics.md §2.6), so they are refused.
     pub(super) fn check_writable(&mut self, planned: &[PlannedColumn]) {
-        for column in planned.iter().filter(|column| column.role != Role::Key) {
+        let finops = self.dialect == Dialect::Finops;
+        // F&O's company is never in the body of a change.
+        let written = |column: &&PlannedColumn| {
+            column.role != Role::Key && !(finops && column.attribute.logical_name == COMPANY)
+        };
+        for column in planned.iter().filter(written) {
             let attribute = &column.attribute;
             let (allowed, when) = match self.settings.mode {
+                // An upsert of F&O is an update or an insert, and each sends what it may.
+                Mode::Upsert if finops => (attribute.creatable || attribute.updatable, "written"),
                 Mode::Insert | Mode::Upsert => (attribute.creatable, "created"),
                 Mode::Update => (attribute.updatable, "updated"),
                 Mode::Delete => (true, ""),
@@ -345,6 +417,8 @@ impl<'a> Drawing<'a> {
             .iter()
             .filter(|a| a.required && a.creatable && !matches!(a.kind, AttributeKind::Unsupported { .. }))
             .filter(|a| !planned.iter().any(|column| column.attribute.logical_name == a.logical_name))
+            // A note of its own tells of keys that the target makes.
+            .filter(|a| self.dialect == Dialect::Dataverse || !self.is_of_entity_key(&a.logical_name))
             .map(Attribute::label)
             .collect();
         if !missing.is_empty() {

@@ -207,7 +207,7 @@ impl Sending<'_> {
         if absent {
             let doing = match operation.method {
                 Method::Delete => "delete",
-                Method::Patch => "update",
+                Method::Post | Method::Patch => "update",
             };
             let refusal = Refusal {
                 column: None,

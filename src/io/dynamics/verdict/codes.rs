@@ -1,11 +1,12 @@
 //! The catalogue of what the service says, in its own words and in ours. Source: dynamics.md §7.
 
 use super::{Class, Setback, code_in};
+use crate::io::dynamics::finops::infolog;
 
 /// One row of the catalogue.
 #[derive(Clone, Copy)]
-pub(super) struct Rule {
-    pub(super) class: Class,
+pub(in crate::io::dynamics) struct Rule {
+    pub(in crate::io::dynamics) class: Class,
     /// The service's own name of the fault.
     pub(super) name: &'static str,
     pub(super) plain: &'static str,
@@ -15,15 +16,28 @@ pub(super) struct Rule {
 const WAIT: &str = "nothing to do: drop the workbook again later";
 const ASK: &str = "ask the operator of DDU";
 
-const fn rule(class: Class, name: &'static str, plain: &'static str, advice: &'static str) -> Rule {
+pub(in crate::io::dynamics) const fn rule(
+    class: Class,
+    name: &'static str,
+    plain: &'static str,
+    advice: &'static str,
+) -> Rule {
     Rule { class, name, plain, advice }
 }
 
-const fn again(setback: Setback, name: &'static str, plain: &'static str) -> Rule {
+pub(in crate::io::dynamics) const fn again(
+    setback: Setback,
+    name: &'static str,
+    plain: &'static str,
+) -> Rule {
     rule(Class::Transient(setback), name, plain, WAIT)
 }
 
-const fn data(name: &'static str, plain: &'static str, advice: &'static str) -> Rule {
+pub(in crate::io::dynamics) const fn data(
+    name: &'static str,
+    plain: &'static str,
+    advice: &'static str,
+) -> Rule {
     rule(Class::Data, name, plain, advice)
 }
 
@@ -31,14 +45,15 @@ const fn access(name: &'static str, plain: &'static str) -> Rule {
     rule(Class::Access, name, plain, ASK)
 }
 
-const fn mapping(name: &'static str, plain: &'static str) -> Rule {
+pub(in crate::io::dynamics) const fn mapping(name: &'static str, plain: &'static str) -> Rule {
     rule(Class::Mapping, name, plain, "check `target_entity` and `columns` in the sidecar")
 }
 
 const DEADLOCK: Rule = again(Setback::Deadlock, "deadlock", "two writers locked each other out");
 const DATABASE_TIMEOUT: Rule = again(Setback::DatabaseTimeout, "SqlTimeout", "the database took too long");
-const TAKEN: &str = "another record has this key already";
-const CHANGE_KEY: &str = "change the key, or load with mode `upsert` to update that record";
+pub(in crate::io::dynamics) const TAKEN: &str = "another record has this key already";
+pub(in crate::io::dynamics) const CHANGE_KEY: &str =
+    "change the key, or load with mode `upsert` to update that record";
 
 /// The catalogue of dynamics.md §7 by code; `message` tells apart what shares one.
 pub(super) fn by_code(code: u32, message: &str) -> Option<Rule> {
@@ -204,7 +219,7 @@ fn is_deadlock(message: &str) -> bool {
 }
 
 /// Texts that were seen without a code. They change with the caller's language, so this is second best.
-pub(super) fn by_text(message: &str) -> Option<Rule> {
+pub(in crate::io::dynamics) fn by_text(message: &str) -> Option<Rule> {
     let has = |part: &str| message.contains(part);
     // A bulk message carries the code of its cause in words.
     if let Some((_, tail)) = message.split_once("CRM ErrorCode: ") {
@@ -213,10 +228,11 @@ pub(super) fn by_text(message: &str) -> Option<Rule> {
             return Some(rule);
         }
     }
-    Some(if is_deadlock(message) || has("simultaneously locked") {
+    if let Some(rule) = infolog::rule_of(message) {
+        return Some(rule);
+    }
+    Some(if is_deadlock(message) {
         DEADLOCK
-    } else if has("An update conflict occurred due to another user process") {
-        again(Setback::Deadlock, "UpdateConflict", "another process changed the record at the same moment")
     } else if has("SQL timeout expired") {
         DATABASE_TIMEOUT
     } else if has("Number of requests ex") {
@@ -225,19 +241,12 @@ pub(super) fn by_text(message: &str) -> Option<Rule> {
         by_code(0x8007_2321, message)?
     } else if has("Number of concurrent requests") {
         by_code(0x8007_2326, message)?
-    } else if has("high resource utilization") {
-        again(Setback::Busy, "resource limit", "the environment is under high load")
     } else if has("Does Not Exist") || has("Do Not Exist") {
         by_code(0x8004_0217, message)?
-    } else if has("matching key values already exists")
-        || has("The record already exists")
-        || has("duplicate key")
-    {
+    } else if has("matching key values already exists") || has("duplicate key") {
         rule(Class::Conflict, "DuplicateRecord", TAKEN, CHANGE_KEY)
     } else if has("exceeded the maximum allowed length") {
         by_code(0x8004_4331, message)?
-    } else if has("is not found in the related table") {
-        by_code(0x8004_0353, message)?
     } else if has("Security policy permission denied")
         || (has("is missing") && has("privilege"))
         || has("CrmCheckPrivilege")
