@@ -17,6 +17,7 @@ mod multipart;
 mod operation;
 mod patience;
 mod plan;
+mod read_back;
 mod send;
 mod spelling;
 mod token;
@@ -42,6 +43,7 @@ pub use operation::{
     BatchShape, Condition, History, Knowing, Method, Operation, Outcome, SendReport, Trouble,
 };
 pub use plan::{PlannedColumn, Role, RowPlan};
+pub use read_back::{Difference, Found, ReadBack, Sought};
 pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
 pub use verdict::{Class, Setback, Verdict, judge};
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use secrecy::ExposeSecret;
@@ -12,7 +13,7 @@ use url::{Host, Url};
 
 use super::fault::TargetFault;
 use super::gate::{Gate, OnWaiting, Waiting, unheard};
-use super::patience::{Patience, retry_after};
+use super::patience::{Patience, http_date, retry_after};
 use super::token::{Bearer, TokenSource};
 use super::verdict::{Class, judge};
 use super::{ConnectSettings, WORKERS_DEFAULT, WireLimits};
@@ -50,6 +51,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) content_type: String,
     pub(super) body: Bytes,
+    /// The server's clock when it answered, to the second.
+    pub(super) date: Option<Timestamp>,
 }
 
 /// Why there is no answer to look at.
@@ -217,9 +220,10 @@ impl Wire {
         self.note_hint(response.headers());
         let wait = retry_after(response.headers());
         let content_type = text_of(response.headers().get("content-type"));
+        let date = http_date(&text_of(response.headers().get("date")));
         let status = response.status().as_u16();
         let body = body_of(&mut response, self.limits.response_bytes_max, WHOM).await?;
-        Ok((Answer { status, content_type, body }, wait))
+        Ok((Answer { status, content_type, body, date }, wait))
     }
 
     fn note_hint(&self, headers: &HeaderMap) {
@@ -233,13 +237,17 @@ impl Wire {
     /// Reads `path`, trying again as patience allows; an answer that says "no" is the caller's.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, TargetFault> {
         let prefer = format!("odata.maxpagesize={PAGE_RECORDS}");
-        let request = Request { method: Method::GET, path, prefer: Some(&prefer), body: None };
+        self.patiently(&Request { method: Method::GET, path, prefer: Some(&prefer), body: None }, path).await
+    }
+
+    /// Makes a request that changes nothing, trying again as patience allows; `path` names it in faults.
+    pub(super) async fn patiently(&self, request: &Request<'_>, path: &str) -> Result<Answer, TargetFault> {
         let doing = || doing(path);
         let mut patience = Patience::new(&self.limits);
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let (reason, wait) = match self.once(&request, &unheard).await {
+            let (reason, wait) = match self.once(request, &unheard).await {
                 Ok(answer) if answer.status < 400 => return Ok(answer),
                 Ok(answer) => {
                     let verdict = judge(answer.status, &answer.body);
