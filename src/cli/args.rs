@@ -77,6 +77,10 @@ pub enum Command {
     /// Look at refused rows, or get them as a workbook to fix
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Count what was written and read it back from Dynamics; says what is not as it was sent, and notes the outcome
+    Validate(ValidateArgs),
+    /// Delete what a job created in Dynamics, newest first; records that were changed since stay. Needs the dropbox for itself
+    Undo(UndoArgs),
     /// Hold workbooks against the target and say what would be refused; nothing is written
     Check {
         /// The workbooks; a sidecar beside one is used
@@ -108,6 +112,40 @@ pub enum Command {
         /// What to read, as JSON, in pieces
         request: Vec<String>,
     },
+}
+
+/// Switches of `ddu validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The table; without it every one
+    #[arg(value_parser = table_name)]
+    pub table: Option<TableName>,
+    /// Read so many of its records back, always the same ones
+    #[arg(long, value_name = "N", default_value_t = 200, conflicts_with = "all", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub sample: u32,
+    /// Read every record back
+    #[arg(long)]
+    pub all: bool,
+    /// Write a sign-off workbook, signoff.TABLE.xlsx, into this folder
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// One JSON object a table and line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Switches of `ddu undo`.
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// The job's id, as in status, log and file names
+    #[arg(value_parser = job_id)]
+    pub job: JobId,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// One JSON object a table and line, with every record that stays
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Switches of `ddu demo`.

@@ -24,6 +24,10 @@ mod show;
 
 mod status;
 
+mod undo;
+
+mod validate;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -112,6 +116,8 @@ async fn dispatch(cli: Cli, out: &mut Out) -> anyhow::Result<u8> {
         Command::Log { table, json } => log::run(&settings(config)?, table.as_ref(), json, out).await,
         Command::Show { job, json } => show::run(&settings(config)?, &job, json, out),
         Command::Quarantine(command) => quarantine::run(settings(config)?, command, out).await,
+        Command::Validate(args) => validate::run(settings(config)?, &args, out).await,
+        Command::Undo(args) => undo::run(settings(config)?, &args, out).await,
         Command::Check { files, json } => check::run(settings(config)?, &files, json, out).await,
         Command::Sandbox(args) => sandbox::run(&args, out).await,
         Command::Config(ConfigCommand::Check { json }) => Ok(config_command::check(config, json, out)?),

@@ -41,7 +41,7 @@ pub use limits::Limits;
 pub use loads::default_loads;
 pub use names::{SidecarScope, WORKBOOK_EXTENSIONS, fold_name, is_workbook, sidecar_scope, workbook_stem};
 pub use secret::{SECRET_BYTES_MAX, SecretError, SecretSource};
-pub use settings::{SETTINGS_BYTES_MAX, SETTINGS_FILES, Settings, SettingsFaults};
+pub use settings::{SETTINGS_BYTES_MAX, SETTINGS_FILES, Settings, SettingsFaults, Validate};
 pub use sidecar::{SIDECAR_BYTES_MAX, Sidecar, SidecarFaults, SidecarFile, parse_sidecar};
 pub use surroundings::Surroundings;
 pub use target::{AUTHORITY_DEFAULT, Credential, Principal, SandboxTarget, ServiceTarget, Target};

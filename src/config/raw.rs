@@ -38,6 +38,10 @@ pub(super) struct RawSettings {
     /// Whether refused rows come back as workbooks in `returned/` by themselves.
     #[serde(default = "yes")]
     pub download_quarantine: bool,
+    /// How many of a job's rows are read back from the target once they are written: a `sample` of 200, `all`, or none
+    /// (`off`).
+    #[serde(default)]
+    pub validate: RawValidate,
     /// Rows in one request.
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1, max = 1_000))]
@@ -153,6 +157,17 @@ pub(super) struct RawPrincipal {
     /// Requests at once under this user, at most.
     #[schemars(range(min = 1, max = 52))]
     pub workers: Option<u16>,
+}
+
+/// How many rows are read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum RawValidate {
+    #[default]
+    Sample,
+    All,
+    Off,
 }
 
 /// The kinds of targets.

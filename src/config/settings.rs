@@ -9,7 +9,7 @@ use super::audit::Audit;
 use super::fault::{Document, Fault, JsonPath};
 use super::limits::Limits;
 use super::place::{self, Lakehouse};
-use super::raw::RawSettings;
+use super::raw::{RawSettings, RawValidate};
 use super::secret::SecretSource;
 use super::shape::Shape;
 use super::target::{self, Target};
@@ -44,6 +44,8 @@ pub struct Settings {
     pub target: Target,
     /// Whether refused rows come back as workbooks by themselves.
     pub download_quarantine: bool,
+    /// How many of a job's rows are read back once they are written.
+    pub validate: Validate,
     /// Rows in one request, 1 to 1000.
     pub batch_size: u32,
     /// Requests at once at most, 1 to 52; `None` follows the server's hint.
@@ -62,6 +64,17 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// How large a workbook may be.
     pub limits: Limits,
+}
+
+/// How many of a job's rows are read back from the target once they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validate {
+    /// A fixed number of them.
+    Sample,
+    /// Every one.
+    All,
+    /// None.
+    Off,
 }
 
 /// Everything that is wrong with a configuration, one line each. The operator must act.
@@ -163,6 +176,7 @@ impl Settings {
         let limits = &self.limits;
         lines.extend([
             ("download_quarantine", self.download_quarantine.to_string()),
+            ("validate", format!("{:?}", self.validate).to_lowercase()),
             ("batch_size", self.batch_size.to_string()),
             ("workers", or_else(self.workers.map(|workers| workers.to_string()), "the server's hint")),
             ("jobs_at_once", self.jobs_at_once.to_string()),
@@ -260,6 +274,11 @@ fn checked(audit: &mut Audit<'_>, raw: RawSettings, source: PathBuf) -> Option<S
         checkpoints: checkpoints?,
         target: target?,
         download_quarantine: raw.download_quarantine,
+        validate: match raw.validate {
+            RawValidate::Sample => Validate::Sample,
+            RawValidate::All => Validate::All,
+            RawValidate::Off => Validate::Off,
+        },
         batch_size: raw.batch_size,
         workers: raw.workers,
         jobs_at_once: raw.jobs_at_once,

@@ -201,6 +201,7 @@ impl Metrics {
             Event::SetAside { kind, .. } => self.workbooks.with_label_values(&[outcome(*kind)]).inc(),
             Event::Claimed
             | Event::PreflightBegun
+            | Event::Counted { .. }
             | Event::BatchSent { .. }
             | Event::Preflighted { .. }
             | Event::Migrated { .. }

@@ -70,6 +70,7 @@ impl Progress {
             Event::Claimed
             | Event::PreflightBegun
             | Event::BatchHeld { .. }
+            | Event::Counted { .. }
             | Event::BatchSent { .. }
             | Event::Recorded
             | Event::GivenBack { .. }
@@ -105,6 +106,7 @@ fn step(event: &Event) -> Option<String> {
         Event::Claimed
         | Event::PreflightBegun
         | Event::BatchHeld { .. }
+        | Event::Counted { .. }
         | Event::BatchSent { .. }
         | Event::BatchHeard(_)
         | Event::Recorded

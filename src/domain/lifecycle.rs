@@ -30,6 +30,11 @@ pub enum Event {
         /// Rows held back in all of them.
         refused: u64,
     },
+    /// The target was asked how many records the part's entity has, before the first batch left.
+    Counted {
+        /// How many; `None` where it did not say.
+        records: Option<u64>,
+    },
     /// A batch is about to leave: from here until it is heard, its outcome is in doubt.
     BatchSent {
         /// The batch, from 0.
@@ -200,9 +205,10 @@ pub fn advance(state: State, event: &Event, parts: u16) -> Result<State, Illegal
             Ok(State::Staged { part })
         }
         (State::Staged { part }, Event::Preflighted { .. }) => Ok(State::Preflighted { part }),
-        (State::Preflighted { part }, Event::BatchSent { .. } | Event::BatchHeard(_)) => {
-            Ok(State::Preflighted { part })
-        }
+        (
+            State::Preflighted { part },
+            Event::Counted { .. } | Event::BatchSent { .. } | Event::BatchHeard(_),
+        ) => Ok(State::Preflighted { part }),
         (State::Preflighted { part }, Event::Migrated { .. }) => Ok(State::Migrated { part }),
         (State::Migrated { part }, Event::Recorded) if part + 1 < parts => {
             Ok(State::Claimed { part: part + 1 })
@@ -222,6 +228,7 @@ impl Event {
             Event::PreflightBegun => "preflight_begun",
             Event::BatchHeld { .. } => "batch_held",
             Event::Preflighted { .. } => "preflighted",
+            Event::Counted { .. } => "counted",
             Event::BatchSent { .. } => "batch_sent",
             Event::BatchHeard(_) => "batch_heard",
             Event::Migrated { .. } => "migrated",

@@ -8,6 +8,7 @@ pub mod identity;
 pub mod job;
 pub mod lifecycle;
 pub mod near;
+pub mod proof;
 pub mod refusal;
 pub mod row;
 pub mod settings;

@@ -69,6 +69,8 @@ pub struct PartLedger {
     pub written_rows: u64,
     /// Rows that the target refused.
     pub refused_rows: u64,
+    /// Records of the entity before the first batch; the outer `None` where nobody asked.
+    pub counted: Option<Option<u64>>,
     held: BTreeMap<u32, LineRef>,
     heard: BTreeMap<u32, LineRef>,
     sent: BTreeMap<u32, u32>,
@@ -83,6 +85,11 @@ impl PartLedger {
     /// Whether the outcome of any batch is known.
     pub fn heard_any(&self) -> bool {
         !self.heard.is_empty()
+    }
+
+    /// Whether any batch left.
+    pub fn sent_any(&self) -> bool {
+        !self.sent.is_empty()
     }
 
     /// How often the batch left so far; more than zero and not heard means that its outcome is in doubt.
@@ -295,6 +302,7 @@ impl Journal {
             Event::GivenBack { file } => self.given_back = file,
             Event::Staged(staged) => self.ledgers[part].staged = Some(staged),
             Event::Preflighted { batches, .. } => self.ledgers[part].batches = Some(batches),
+            Event::Counted { records } => self.ledgers[part].counted = Some(records),
             Event::PreflightBegun => {
                 self.ledgers[part].held.clear();
                 self.ledgers[part].held_rows = 0;

@@ -5,6 +5,7 @@ pub mod durable;
 pub mod dynamics;
 pub mod journal;
 pub mod returned;
+pub mod signoff;
 pub mod spool;
 pub mod watch;
 pub mod workbook;

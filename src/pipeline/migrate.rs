@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::claim::Job;
 use super::preflight::{held_back, hold_all};
 use super::{Halt, Pipeline};
+use crate::config::Validate;
 use crate::domain::effect::Effects;
 use crate::domain::lifecycle::{BatchHeard, Event};
 use crate::domain::refusal::{Refusal, RefusedRow, Severity};
@@ -64,12 +65,17 @@ impl Pipeline {
     pub async fn migrate(&self, job: &mut Job, part: u16) -> Result<Event, Halt> {
         let load = job.record.loads[usize::from(part)].clone();
         let staged = job.staged(part);
-        let (_, plan) = self.plan_of(job, part, &staged).await?;
+        let (entity, plan) = self.plan_of(job, part, &staged).await?;
         let plan = Arc::new(plan);
         let replaced = self.is_replaced(job, part, &staged).await?;
         if replaced && job.journal.part(part).in_doubt().is_empty() {
             // Nothing is left to send, and the version that held the rows may be gone by now.
             return Ok(self.migrated(job, part));
+        }
+        let ledger = job.journal.part(part);
+        if self.settings.validate != Validate::Off && ledger.counted.is_none() && !ledger.sent_any() {
+            let records = self.unless_drained(self.counted(&entity)).await?;
+            self.note(job, part, Event::Counted { records })?;
         }
         let mut batches = self.batches(job, part, &staged).await?;
         let mut flying: JoinSet<Result<BatchHeard, Halt>> = JoinSet::new();
@@ -111,6 +117,14 @@ impl Pipeline {
             return Err(halt);
         }
         Ok(self.migrated(job, part))
+    }
+
+    async fn unless_drained<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.stop.cancelled() => Err(Halt::Stopping),
+        }
     }
 
     /// The event that ends the migration of a part.

@@ -28,6 +28,8 @@ pub mod migrate;
 
 pub mod record;
 
+pub mod prove;
+
 pub mod give_back;
 
 pub mod archive;
@@ -35,6 +37,8 @@ pub mod archive;
 pub mod advance;
 
 pub mod check;
+
+pub mod undo;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,6 +126,13 @@ pub enum Halt {
     /// The workbook for the sender could not be written. The operator must act.
     #[error(transparent)]
     Return(#[from] ReturnError),
+    /// A sign-off could not be made. The operator must act.
+    #[error("the sign-off could not be made: {source}")]
+    SignOff {
+        /// What the writing library says.
+        #[source]
+        source: rust_xlsxwriter::XlsxError,
+    },
     /// A Delta table could not be read or written. The operator must act.
     #[error(transparent)]
     Lake(#[from] LakeError),

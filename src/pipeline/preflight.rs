@@ -23,7 +23,7 @@ pub const CHANGE_SET_OPERATIONS_MAX: u64 = 1_000;
 /// The rows of a part, batch by batch, in the order in which they were staged: the same cut at every look.
 pub struct Batches {
     reader: RowReader,
-    select: Vec<Option<usize>>,
+    own: OwnColumns,
     rows: u32,
     number: u32,
     rest: std::vec::IntoIter<StagedRow>,
@@ -57,14 +57,28 @@ impl Batches {
             return Ok(None);
         }
         self.number += 1;
-        let rows = whole.iter().map(|row| self.narrowed(row)).collect();
+        let rows = whole.iter().map(|row| self.own.of(row)).collect();
         Ok(Some((self.number - 1, rows, whole)))
     }
+}
 
-    fn narrowed(&self, row: &StagedRow) -> StagedRow {
+/// The columns that a job brought among those of its table.
+pub(super) struct OwnColumns {
+    places: Vec<Option<usize>>,
+}
+
+impl OwnColumns {
+    pub fn new(table: &[StagedColumn], own: &[StagedColumn]) -> Self {
+        let at: HashMap<String, usize> =
+            table.iter().enumerate().map(|(at, column)| (column.name.to_lowercase(), at)).collect();
+        OwnColumns { places: own.iter().map(|column| at.get(&column.name.to_lowercase()).copied()).collect() }
+    }
+
+    /// The row with the values of these columns.
+    pub fn of(&self, row: &StagedRow) -> StagedRow {
         let value = |at: &Option<usize>| at.map_or(Value::Blank, |at| row.values[at].clone());
         StagedRow {
-            values: self.select.iter().map(value).collect(),
+            values: self.places.iter().map(value).collect(),
             id: row.id,
             job: row.job.clone(),
             sheet: row.sheet.clone(),
@@ -81,18 +95,11 @@ impl Pipeline {
     pub async fn batches(&self, job: &Job, part: u16, staged: &Staged) -> Result<Batches, Halt> {
         let load = &job.record.loads[usize::from(part)];
         let reader = self.lake.rows(&load.table_name, staged.version, Some(&job.record.job)).await?;
-        let at: HashMap<String, usize> = reader
-            .columns()
-            .iter()
-            .enumerate()
-            .map(|(at, column)| (column.name.to_lowercase(), at))
-            .collect();
-        let select =
-            staged.columns.iter().map(|column| at.get(&column.name.to_lowercase()).copied()).collect();
+        let own = OwnColumns::new(reader.columns(), &staged.columns);
         // All or none is one batch, however many rows staging has let through.
         let whole = u32::try_from(staged.rows.max(CHANGE_SET_OPERATIONS_MAX)).unwrap_or(u32::MAX);
         let rows = if load.atomic { whole } else { load.batch_size };
-        Ok(Batches { reader, select, rows, number: 0, rest: Vec::new().into_iter() })
+        Ok(Batches { reader, own, rows, number: 0, rest: Vec::new().into_iter() })
     }
 
     /// Holds every row of the part against the target's metadata and journals the rows that may not leave.

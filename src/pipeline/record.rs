@@ -108,7 +108,7 @@ impl Pipeline {
         }
         self.lake.append_log(&load.table_name, &txn, &log).await?;
         if !replaced {
-            self.put_done_state(job, part, &staged, &entity).await?;
+            self.prove_and_report(job, part, &staged, &entity).await?;
         }
         Ok(Event::Recorded)
     }
@@ -205,7 +205,9 @@ impl Pipeline {
             _ => (0, 0),
         };
         let txns = [job.txn(part)];
-        self.put_state(load, &txns, entity, STEP_STAGED, written, quarantined, "migrating").await
+        let row = self.state_row(load, entity, written, quarantined, "migrating").await?;
+        self.lake.put_state_of(&row, STEP_STAGED, &txns).await?;
+        Ok(())
     }
 
     /// As [`Self::put_staged_state`], of jobs that share a commit and only append.
@@ -217,16 +219,45 @@ impl Pipeline {
     ) -> Result<(), Halt> {
         let before = self.state_of(load).await?;
         let (written, quarantined) = before.map_or((0, 0), |before| (before.written, before.quarantined));
-        self.put_state(load, txns, entity, STEP_STAGED, written, quarantined, "migrating").await
+        let row = self.state_row(load, entity, written, quarantined, "migrating").await?;
+        self.lake.put_state_of(&row, STEP_STAGED, txns).await?;
+        Ok(())
     }
 
-    async fn put_done_state(
+    /// Checks what was written and reports the part as done, in this order: the report says what was checked.
+    async fn prove_and_report(
         &self,
         job: &Job,
         part: u16,
         staged: &Staged,
         entity: &Entity,
     ) -> Result<(), Halt> {
+        let load = &job.record.loads[usize::from(part)];
+        let txn = job.txn(part);
+        let reported = self.lake.has_state(&load.table_name, STEP_DONE, &txn).await?;
+        if reported && Self::sign_off_path(job, part).exists() {
+            return Ok(());
+        }
+        let mut state = match self.state_of(load).await?.filter(|_| reported) {
+            Some(reported) => reported,
+            None => self.done_state(job, part, staged, entity).await?,
+        };
+        if let Some(proof) = self.prove_part(job, part, entity, &state).await? {
+            state.validated = proof.holds();
+            state.validation = Some(proof.sentence());
+            self.sign_off(job, part, &proof)?;
+        }
+        self.lake.put_state(&state, STEP_DONE, &txn).await?;
+        Ok(())
+    }
+
+    async fn done_state(
+        &self,
+        job: &Job,
+        part: u16,
+        staged: &Staged,
+        entity: &Entity,
+    ) -> Result<StateRow, Halt> {
         let load = &job.record.loads[usize::from(part)];
         let before = self.state_of(load).await?.map_or(0, |before| before.written);
         let written = before + job.journal.part(part).written_rows as i64;
@@ -240,8 +271,7 @@ impl Pipeline {
             0 => fate,
             left => format!("{fate}; {left} records of the replaced version stay in the target"),
         };
-        let txns = [job.txn(part)];
-        self.put_state(load, &txns, entity, STEP_DONE, written, quarantined, &status).await
+        self.state_row(load, entity, written, quarantined, &status).await
     }
 
     /// What the books say of the load's table.
@@ -250,19 +280,17 @@ impl Pipeline {
         Ok(states.into_iter().find(|state| state.table_name == load.table_name.as_str()))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the columns of one row of the state table")]
-    async fn put_state(
+    /// The row of the state table, as it is to be now.
+    async fn state_row(
         &self,
         load: &LoadSettings,
-        txns: &[JobTxn],
         entity: &Entity,
-        step: &str,
         written: i64,
         quarantined: i64,
         status: &str,
-    ) -> Result<(), Halt> {
+    ) -> Result<StateRow, Halt> {
         let records = self.lake.staged_count(&load.table_name).await? as i64;
-        let row = StateRow {
+        Ok(StateRow {
             id: 0,
             table_name: load.table_name.to_string(),
             records,
@@ -275,9 +303,8 @@ impl Pipeline {
             pending: records - written - quarantined,
             status: status.to_owned(),
             updated: (self.now)(),
-        };
-        self.lake.put_state_of(&row, step, txns).await?;
-        Ok(())
+            validation: None,
+        })
     }
 }
 

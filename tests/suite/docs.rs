@@ -201,6 +201,7 @@ fn the_tables_have_the_columns_that_the_readme_tells() {
         pending: 0,
         status: text(),
         updated: time,
+        validation: None,
     };
     let log = LogRow {
         table_name: text(),

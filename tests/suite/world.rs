@@ -285,6 +285,13 @@ impl World {
         found
     }
 
+    /// The workbooks that people dropped, in the archive.
+    pub fn archived_workbooks(&self) -> Vec<String> {
+        let mut found = self.archived();
+        found.retain(|path| path.ends_with(".xlsx") && !path.contains("/signoff."));
+        found
+    }
+
     /// Waits until something holds; the whole suite fails rather than to wait for ever.
     pub fn wait_for<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let begun = std::time::Instant::now();

@@ -94,7 +94,23 @@ impl Lakehouse {
         txn: &JobTxn,
         rows: &[LogRow],
     ) -> Result<Committed, LakeError> {
-        let txn = Txn::new(format!("ddu/log/{table}"), txn);
+        self.append_log_as(Txn::new(format!("ddu/log/{table}"), txn), rows).await
+    }
+
+    /// As [`Lakehouse::append_log`], for an undo: it may come behind jobs that were claimed after it was begun.
+    ///
+    /// # Errors
+    /// As [`Lakehouse::append_log`].
+    pub async fn append_undo_log(
+        &self,
+        table: &TableName,
+        txn: &JobTxn,
+        rows: &[LogRow],
+    ) -> Result<Committed, LakeError> {
+        self.append_log_as(Txn::new(format!("ddu/undo-log/{table}"), txn), rows).await
+    }
+
+    async fn append_log_as(&self, txn: Txn, rows: &[LogRow]) -> Result<Committed, LakeError> {
         let log = self.log_table()?;
         let mut writer = match Appender::begin(log, columns(), txn).await? {
             Begin::AlreadyDone(done) => return Ok(done),

@@ -1,5 +1,6 @@
 //! Receipts: what was written under which key, so that it can be checked and undone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use deltalake::arrow::array::RecordBatch;
@@ -10,6 +11,7 @@ use super::Lakehouse;
 use super::error::LakeError;
 use super::log::Appender;
 use super::parquet::{Only, Scan};
+use super::rewrite::{Leavers, take_rows};
 use super::rows::{Fields, batch, ints, texts, times, truths};
 use super::schema::{Column, arrow_schema, column, int, text};
 use super::stage::Begin;
@@ -103,6 +105,26 @@ impl Lakehouse {
         let receipts = self.receipts_table()?;
         let scan = receipts.fresh().await?.map(|state| receipts.scan(&state, &columns(), only));
         Ok(ReceiptReader { table: receipts.name.clone(), scan })
+    }
+
+    /// Takes the receipts of these rows back that a job wrote for a staged table: their records are no more.
+    ///
+    /// # Errors
+    /// `Contended` when other processes moved the table at every try; the caller calls again.
+    pub async fn withdraw_receipts(
+        &self,
+        table: &TableName,
+        job: &JobId,
+        rows: &HashSet<RowId>,
+        txn: &JobTxn,
+    ) -> Result<(), LakeError> {
+        let leavers = Leavers {
+            column: "row_id",
+            ids: rows,
+            of: Some(Only { column: "job", equals: job.to_string() }),
+        };
+        let txn = Txn::new(format!("ddu/undo-receipts/{table}"), txn);
+        take_rows(&*self.receipts_table()?, &leavers, rows.len() as u64, &txn).await
     }
 
     pub(super) fn receipts_table(&self) -> Result<Arc<Table>, LakeError> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use deltalake::arrow::array::{AsArray, BooleanArray, RecordBatch};
+use deltalake::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use deltalake::arrow::compute::{filter_record_batch, not};
 use deltalake::kernel::Action;
 use deltalake::table::state::DeltaTableState;
@@ -12,8 +12,19 @@ use super::heal::OldRows;
 use super::parquet::{DataFile, Only, Scan, file_writer};
 use super::rows::ids_in;
 use super::schema::{Column, arrow_schema, text};
-use super::table::Table;
+use super::table::{Change, ChangeKind, Table, Tries};
+use super::txn::Txn;
 use crate::domain::row::RowId;
+
+/// Rows that are to leave: those with these ids, of one job where one is named.
+#[derive(Clone)]
+pub(super) struct Leavers<'a> {
+    /// The column of the ids.
+    pub column: &'static str,
+    pub ids: &'a HashSet<RowId>,
+    /// The column of the jobs, and the job.
+    pub of: Option<Only>,
+}
 
 /// Writes every file that holds one of these rows anew without them, in the same slot, so that order is kept.
 ///
@@ -23,31 +34,69 @@ pub(super) async fn without(
     table: &Table,
     state: &DeltaTableState,
     ids: &HashSet<RowId>,
+    taken: Option<&mut OldRows>,
+) -> Result<Vec<Action>, LakeError> {
+    without_these(table, state, &Leavers { column: "_ddu_row_id", ids, of: None }, taken).await
+}
+
+/// As [`without`], for rows that are named otherwise.
+pub(super) async fn without_these(
+    table: &Table,
+    state: &DeltaTableState,
+    leavers: &Leavers<'_>,
     mut taken: Option<&mut OldRows>,
 ) -> Result<Vec<Action>, LakeError> {
     let mut actions = Vec::new();
-    if ids.is_empty() {
+    if leavers.ids.is_empty() {
         return Ok(actions);
     }
     let columns = table.columns(state)?;
     for entry in table.entries(state) {
-        if !holds_any(table, entry.file.clone(), ids).await? {
+        let elsewhere = leavers.of.as_ref().is_some_and(|only| !entry.may_hold(only));
+        if elsewhere || !holds_any(table, entry.file.clone(), leavers).await? {
             continue;
         }
         let rewritten =
-            rewrite(table, &columns, entry.file.clone(), entry.slot(), ids, taken.as_deref_mut()).await?;
+            rewrite(table, &columns, entry.file.clone(), entry.slot(), leavers, taken.as_deref_mut()).await?;
         actions.push(entry.remove(true));
         actions.extend(rewritten);
     }
     Ok(actions)
 }
 
+/// Takes rows out of a table in one commit, unless this transaction has done so already.
+pub(super) async fn take_rows(
+    table: &Table,
+    leavers: &Leavers<'_>,
+    rows: u64,
+    txn: &Txn,
+) -> Result<(), LakeError> {
+    let _turn = table.turn().await;
+    let mut tries = Tries::new();
+    loop {
+        let Some(state) = table.fresh().await? else { return Ok(()) };
+        if table.look(&state, txn).await?.is_some() {
+            return Ok(());
+        }
+        let actions = without_these(table, &state, leavers, None).await?;
+        if actions.is_empty() {
+            return Ok(());
+        }
+        let change = Change { actions, kind: ChangeKind::Rewrite, rows, shares: Vec::new() };
+        match table.commit(&state, change, Some(txn)).await? {
+            Some(_) => return Ok(()),
+            None => tries.again(table).await?,
+        }
+    }
+}
+
 /// Whether the file holds one of these rows; only the column of the ids is read.
-async fn holds_any(table: &Table, file: DataFile, ids: &HashSet<RowId>) -> Result<bool, LakeError> {
-    let schema = arrow_schema(&[text("_ddu_row_id")]);
-    let mut scan = Scan::new(&table.name, table.store(), [file], schema, None);
+async fn holds_any(table: &Table, file: DataFile, leavers: &Leavers<'_>) -> Result<bool, LakeError> {
+    let mut columns = vec![text(leavers.column)];
+    columns.extend(leavers.of.as_ref().map(|only| text(only.column)));
+    let mut scan = Scan::new(&table.name, table.store(), [file], arrow_schema(&columns), None);
     while let Some(batch) = scan.next().await? {
-        if members(&batch, ids).true_count() > 0 {
+        if members(&batch, leavers).true_count() > 0 {
             return Ok(true);
         }
     }
@@ -59,14 +108,14 @@ async fn rewrite(
     columns: &[Column],
     file: DataFile,
     slot: deltalake::Path,
-    ids: &HashSet<RowId>,
+    leavers: &Leavers<'_>,
     mut taken: Option<&mut OldRows>,
 ) -> Result<Vec<Action>, LakeError> {
     let schema = arrow_schema(columns);
     let mut writer = file_writer(&table.name, &table.store(), &schema, table.kind.stats(), slot)?;
     let mut scan = Scan::new(&table.name, table.store(), [file], schema, None);
     while let Some(batch) = scan.next().await? {
-        let out = members(&batch, ids);
+        let out = members(&batch, leavers);
         let kept = not(&out).and_then(|kept| filter_record_batch(&batch, &kept));
         writer.write(&kept.doing(&table.name, "rewrite rows")?).await.doing(&table.name, "rewrite rows")?;
         if out.true_count() > 0
@@ -81,15 +130,20 @@ async fn rewrite(
 }
 
 /// Which rows of a batch are among these.
-fn members(batch: &RecordBatch, ids: &HashSet<RowId>) -> BooleanArray {
-    let texts = batch.column_by_name("_ddu_row_id").and_then(|column| column.as_string_opt::<i32>());
-    match texts {
-        Some(texts) => {
-            let id = |text: Option<&str>| text.and_then(|text| text.parse::<RowId>().ok());
-            texts.iter().map(|text| Some(id(text).is_some_and(|id| ids.contains(&id)))).collect()
-        }
-        None => BooleanArray::from(vec![false; batch.num_rows()]),
-    }
+fn members(batch: &RecordBatch, leavers: &Leavers<'_>) -> BooleanArray {
+    let texts = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+    let Some(ids) = texts(leavers.column) else { return BooleanArray::from(vec![false; batch.num_rows()]) };
+    let jobs = leavers.of.as_ref().map(|only| (texts(only.column), only.equals.as_str()));
+    let is_of_job = |i: usize| match &jobs {
+        Some((Some(jobs), job)) => jobs.is_valid(i) && jobs.value(i) == *job,
+        Some((None, _)) => false,
+        None => true,
+    };
+    let is_named = |i: usize| {
+        let id = ids.is_valid(i).then(|| ids.value(i).parse::<RowId>().ok()).flatten();
+        id.is_some_and(|id| leavers.ids.contains(&id))
+    };
+    (0..batch.num_rows()).map(|i| Some(is_named(i) && is_of_job(i))).collect()
 }
 
 /// The row ids of a version, of one job where one is named.

@@ -1,5 +1,6 @@
 //! Staging: the rows of one job, or of several that share a commit, in their order, in one commit.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use deltalake::arrow::array::RecordBatch;
@@ -8,12 +9,13 @@ use deltalake::kernel::Action;
 use super::Lakehouse;
 use super::error::LakeError;
 use super::parquet::{FileWriter, Only, Scan};
+use super::rewrite::{Leavers, take_rows};
 use super::rows::{Renaming, staged_rows};
 use super::schema::{fit_to_table, merged, senders_columns, staged_schema, staged_table_columns};
 use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
 use super::txn::{JobTxn, Share, Txn};
 use crate::domain::job::JobId;
-use crate::domain::row::{StagedColumn, StagedRow};
+use crate::domain::row::{RowId, StagedColumn, StagedRow};
 use crate::domain::table::TableName;
 
 /// How staged rows meet those that are there.
@@ -155,6 +157,23 @@ impl Lakehouse {
         let only = job.map(|job| Only { column: "_ddu_job", equals: job.to_string() });
         let scan = table.scan(&state, &staged_table_columns(&columns), only);
         Ok(RowReader { table: table.name.clone(), columns, scan })
+    }
+
+    /// Takes rows of a job out of a staged table, in one commit; a row that a later job gave other values stays.
+    ///
+    /// # Errors
+    /// `Contended` when other processes moved the table at every try; the caller calls again.
+    pub async fn unstage(
+        &self,
+        table: &TableName,
+        job: &JobId,
+        rows: &HashSet<RowId>,
+        txn: &JobTxn,
+    ) -> Result<(), LakeError> {
+        let txn = Txn::new(format!("ddu/undo/{table}"), txn);
+        let of = Some(Only { column: "_ddu_job", equals: job.to_string() });
+        let leavers = Leavers { column: "_ddu_row_id", ids: rows, of };
+        take_rows(&*self.staged_table(table)?, &leavers, rows.len() as u64, &txn).await
     }
 
     /// Rows in the newest version of a staged table; 0 while it does not exist. Reads the log only.

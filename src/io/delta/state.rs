@@ -15,6 +15,7 @@ use super::rows::{Fields, batch, ints, longs, texts, times, truths};
 use super::schema::{Column, arrow_schema, column, int, text};
 use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
 use super::txn::{JobTxn, Share, Txn};
+use crate::domain::table::TableName;
 use crate::domain::value::StageType;
 
 /// The state's table.
@@ -47,6 +48,8 @@ pub struct StateRow {
     pub status: String,
     /// When this row was last changed.
     pub updated: Timestamp,
+    /// What was checked, when, and what came of it; `None` while nothing was since the rows changed.
+    pub validation: Option<String>,
 }
 
 pub(super) fn columns() -> Vec<Column> {
@@ -62,6 +65,7 @@ pub(super) fn columns() -> Vec<Column> {
         column("pending", StageType::Integer),
         text("status"),
         column("updated", StageType::Timestamp),
+        text("validation"),
     ]
 }
 
@@ -103,12 +107,52 @@ impl Lakehouse {
                 Some(old) => *old = StateRow { id: old.id, ..row.clone() },
                 None => rows.push(StateRow { id: last + 1, ..row.clone() }),
             }
-            let mut actions: Vec<Action> =
-                table.entries(&state).iter().map(|entry| entry.remove(true)).collect();
-            actions.extend(write(&table, &rows).await?);
+            let actions = replaced(&table, &state, &rows).await?;
             let change = Change { actions, kind: ChangeKind::Overwrite, rows: 1, shares: shares.clone() };
             match table.commit(&state, change, Some(&txn)).await? {
                 Some(done) => return Ok(done),
+                None => tries.again(&table).await?,
+            }
+        }
+    }
+
+    /// Whether a step of a job has reported the table's state.
+    ///
+    /// # Errors
+    /// When the table's log cannot be read; `Overtaken` where a later job of this table has reported this step.
+    pub async fn has_state(&self, table: &TableName, step: &str, txn: &JobTxn) -> Result<bool, LakeError> {
+        let txn = Txn::new(format!("ddu/state/{table}/{step}"), txn);
+        let states = self.state_table()?;
+        match states.fresh().await? {
+            Some(state) => Ok(states.look(&state, &txn).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// Says of a table what was checked and whether all of it was right, unless its row is not `seen` any more: then the
+    /// table has changed since, and what was checked says nothing of it. Any process may call this, beside a daemon too.
+    ///
+    /// # Errors
+    /// `Contended` when other processes moved the table at every try; the caller calls again.
+    pub async fn mark_validated(
+        &self,
+        seen: &StateRow,
+        validated: bool,
+        validation: &str,
+    ) -> Result<bool, LakeError> {
+        let table = self.state_table()?;
+        let _turn = table.turn().await;
+        let mut tries = Tries::new();
+        loop {
+            let state = table.existing().await?;
+            let mut rows = read(&table, &state).await?;
+            let Some(row) = rows.iter_mut().find(|row| *row == seen) else { return Ok(false) };
+            row.validated = validated;
+            row.validation = Some(validation.to_owned());
+            let actions = replaced(&table, &state, &rows).await?;
+            let change = Change { actions, kind: ChangeKind::Overwrite, rows: 1, shares: Vec::new() };
+            match table.commit(&state, change, None).await? {
+                Some(_) => return Ok(true),
                 None => tries.again(&table).await?,
             }
         }
@@ -152,6 +196,18 @@ async fn read(table: &Table, state: &DeltaTableState) -> Result<Vec<StateRow>, L
     Ok(rows)
 }
 
+/// The actions that put these rows in the place of all that the table holds.
+async fn replaced(
+    table: &Table,
+    state: &DeltaTableState,
+    rows: &[StateRow],
+) -> Result<Vec<Action>, LakeError> {
+    let mut actions: Vec<Action> = table.widen(state, &columns())?.into_iter().collect();
+    actions.extend(table.entries(state).iter().map(|entry| entry.remove(true)));
+    actions.extend(write(table, rows).await?);
+    Ok(actions)
+}
+
 async fn write(table: &Table, rows: &[StateRow]) -> Result<Vec<Action>, LakeError> {
     let (schema, stats) = (arrow_schema(&columns()), table.kind.stats());
     let mut writer = file_writer(&table.name, &table.store(), &schema, stats, SLOT.into())?;
@@ -173,6 +229,7 @@ fn encode(table: &str, rows: &[StateRow]) -> Result<RecordBatch, LakeError> {
         longs(rows.iter().map(|row| row.pending)),
         texts(rows.iter().map(|row| Some(row.status.as_str()))),
         times(rows.iter().map(|row| row.updated)),
+        texts(rows.iter().map(|row| row.validation.as_deref())),
     ];
     batch(table, arrow_schema(&columns()), arrays)
 }
@@ -184,7 +241,7 @@ fn decode(table: &str, batch: &RecordBatch) -> Result<Vec<StateRow>, LakeError> 
     let (workers, target_entity) = (fields.ints("workers")?, fields.texts("target_entity")?);
     let (written, quarantined) = (fields.longs("written")?, fields.longs("quarantined")?);
     let (pending, status) = (fields.longs("pending")?, fields.texts("status")?);
-    let updated = fields.times("updated")?;
+    let (updated, validation) = (fields.times("updated")?, fields.texts("validation")?);
     let row = |i| StateRow {
         id: id(i).unwrap_or(0),
         table_name: table_name(i).unwrap_or_default().to_owned(),
@@ -197,6 +254,7 @@ fn decode(table: &str, batch: &RecordBatch) -> Result<Vec<StateRow>, LakeError> 
         pending: pending(i).unwrap_or(0),
         status: status(i).unwrap_or_default().to_owned(),
         updated: updated(i),
+        validation: validation(i).map(str::to_owned),
     };
     Ok((0..batch.num_rows()).map(row).collect())
 }

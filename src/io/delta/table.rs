@@ -518,7 +518,7 @@ impl Entry {
         Action::Remove(self.view.remove_action(data_change))
     }
 
-    fn may_hold(&self, only: &Only) -> bool {
+    pub(super) fn may_hold(&self, only: &Only) -> bool {
         let Some(stats) = self.view.stats().and_then(|json| serde_json::from_str::<Stats>(&json).ok()) else {
             return true;
         };

@@ -23,6 +23,7 @@ mod patience;
 mod pilot;
 mod plan;
 mod principals;
+mod read_back;
 mod send;
 mod spelling;
 mod token;
@@ -53,6 +54,7 @@ pub use pace::{PaceReport, Way};
 pub use pilot::Counts;
 pub use plan::{EntityKeyColumns, PlannedColumn, Role, RowPlan};
 pub use principals::PrincipalReport;
+pub use read_back::{Difference, Found, ReadBack, Sought};
 pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
 pub use verdict::{Class, Setback, Verdict, judge};
 

@@ -58,6 +58,24 @@ pub(super) fn batch(operations: &[&Operation], shape: BatchShape, root_path: &st
     Batch { content_type: format!("multipart/mixed; boundary=\"{outer}\""), body }
 }
 
+/// Writes reads of these paths as one batch.
+pub(super) fn reads<'a>(paths: impl Iterator<Item = &'a str>, root_path: &str) -> Batch {
+    let boundary = format!("batch_{}", Uuid::new_v4());
+    let mut body = String::new();
+    for path in paths {
+        line(&mut body, &format!("--{boundary}"));
+        line(&mut body, "Content-Type: application/http");
+        line(&mut body, "Content-Transfer-Encoding: binary");
+        line(&mut body, "");
+        line(&mut body, &format!("GET {root_path}{path} HTTP/1.1"));
+        line(&mut body, "Accept: application/json");
+        line(&mut body, "");
+        line(&mut body, "");
+    }
+    line(&mut body, &format!("--{boundary}--"));
+    Batch { content_type: format!("multipart/mixed; boundary=\"{boundary}\""), body }
+}
+
 fn request(out: &mut String, operation: &Operation, root_path: &str) {
     let verb = match operation.method {
         Method::Post => "POST",
@@ -73,8 +91,10 @@ fn request(out: &mut String, operation: &Operation, root_path: &str) {
             line(out, &format!("{verb} {root_path}{} HTTP/1.1", operation.path));
         }
     }
-    if operation.condition == Condition::Exists {
-        line(out, "If-Match: *");
+    match &operation.condition {
+        Condition::Any => {}
+        Condition::Exists => line(out, "If-Match: *"),
+        Condition::Version(etag) => line(out, &format!("If-Match: {etag}")),
     }
     if let Some(body) = &operation.body {
         line(out, "Content-Type: application/json; type=entry");

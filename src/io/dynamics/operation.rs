@@ -21,12 +21,14 @@ pub enum Method {
 }
 
 /// What must be true beforehand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
     /// Nothing.
     Any,
     /// The record exists (`If-Match: *`).
     Exists,
+    /// The record is as it was when this ETag was read.
+    Version(Arc<str>),
 }
 
 /// How it is known whether a write created its record.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use secrecy::ExposeSecret;
@@ -13,7 +14,7 @@ use url::{Host, Url};
 
 use super::fault::TargetFault;
 use super::gate::{OnWaiting, Waiting, unheard};
-use super::patience::{Patience, retry_after};
+use super::patience::{Patience, http_date, retry_after};
 use super::principals::{NoEntry, Permit, Principal, PrincipalReport, Principals};
 use super::token::{Bearer, TokenSource};
 use super::verdict::{Class, Setback, judge};
@@ -67,6 +68,8 @@ pub(super) struct Answer {
     pub(super) took: Duration,
     /// Which application user it was given to.
     pub(super) principal: usize,
+    /// The server's clock when it answered, to the second.
+    pub(super) date: Option<Timestamp>,
 }
 
 /// Why there is no answer to look at.
@@ -410,25 +413,31 @@ impl Wire {
         }
         let wait = retry_after(response.headers());
         let content_type = text_of(response.headers().get("content-type"));
+        let date = http_date(&text_of(response.headers().get("date")));
         let status = response.status().as_u16();
         let body = match into.filter(|_| status < 400) {
             Some(into) => pass_on(&mut response, into, WHOM).await.map(|()| Bytes::new())?,
             None => body_of(&mut response, self.limits.response_bytes_max, WHOM).await?,
         };
         let (took, principal) = (begun.elapsed(), permit.index());
-        Ok((Answer { status, content_type, body, took, principal }, wait))
+        Ok((Answer { status, content_type, body, took, principal, date }, wait))
     }
 
     /// Reads `path`, trying again as patience allows; an answer that says "no" is the caller's.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, TargetFault> {
         let prefer = format!("odata.maxpagesize={PAGE_RECORDS}");
         let request = Request { method: Method::GET, path, prefer: Some(&prefer), body: None, rows: 0 };
+        self.patiently(&request, path).await
+    }
+
+    /// Makes a request that changes nothing, trying again as patience allows; `path` names it in faults.
+    pub(super) async fn patiently(&self, request: &Request<'_>, path: &str) -> Result<Answer, TargetFault> {
         let doing = || doing(path);
         let mut patience = Patience::new(&self.limits);
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let (reason, wait, held) = match self.once(&request, &unheard).await {
+            let (reason, wait, held) = match self.once(request, &unheard).await {
                 Ok(answer) if answer.status < 400 => return Ok(answer),
                 Ok(answer) => {
                     let verdict = judge(answer.status, &answer.body);

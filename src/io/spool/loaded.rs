@@ -71,6 +71,23 @@ impl Spool {
         Ok(durable::replace_all(&folder, files)?)
     }
 
+    /// Forgets that the job loaded these bytes, so that they can be dropped again; what another job loaded since stays.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget_loaded(&self, record: &JobRecord, load: &LoadSettings) -> Result<(), SpoolError> {
+        let path = self.mark(record, load);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(DiskError { doing: "read", path, source }.into()),
+        };
+        if serde_json::from_slice::<Loaded>(&text).is_ok_and(|loaded| loaded.job == record.job.as_str()) {
+            durable::remove(&path)?;
+        }
+        Ok(())
+    }
+
     /// Forgets everything about a database that is dropped.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ pub mod entry;
 pub mod job_dir;
 pub mod loaded;
 pub mod names;
+pub mod undo_dir;
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};

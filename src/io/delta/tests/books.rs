@@ -49,6 +49,7 @@ fn state_row(table: &str, written: i64) -> StateRow {
         pending: 9 - written,
         status: "migrating".into(),
         updated: at(written),
+        validation: None,
     }
 }
 

@@ -105,6 +105,8 @@ impl Sending<'_> {
             }
             let verdict = judge(part.status, part.body.as_bytes());
             let setback = match verdict.class {
+                // What was asked of one version is not asked of another one.
+                _ if part.status == 412 && matches!(operation.condition, Condition::Version(_)) => None,
                 Class::Transient(setback) => Some(setback),
                 // The token ended while the batch ran.
                 _ if part.status == 401 => Some(Setback::Busy),

@@ -1,0 +1,95 @@
+//! Which records a job created, which of them others of our jobs wrote since, and what nobody can tell.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::domain::row::RowId;
+use crate::domain::table::TableName;
+use crate::io::delta::ReceiptsOf;
+use crate::io::spool::undo_dir::LeftRow;
+use crate::pipeline::claim::Job;
+use crate::pipeline::prove::record_of;
+use crate::pipeline::{Halt, Pipeline};
+
+/// A record that the job created.
+#[derive(Debug, Clone)]
+pub(super) struct Doomed {
+    pub row: RowId,
+    pub record: Uuid,
+    /// When one of our jobs wrote it last.
+    pub time: Timestamp,
+    /// A later job that wrote it too and is not undone.
+    pub later_job: Option<String>,
+}
+
+/// What the receipts of a job in one table say.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// What it created, newest first.
+    pub doomed: Vec<Doomed>,
+    /// What it only changed.
+    pub updated: u64,
+    /// What stays whatever the target holds.
+    pub left: Vec<LeftRow>,
+}
+
+impl Pipeline {
+    /// Reads the receipts; rows that are decided already are left out. Memory holds some 100 bytes a created record.
+    pub(super) async fn survey(
+        &self,
+        job: &Job,
+        table: &TableName,
+        decided: &HashSet<RowId>,
+    ) -> Result<Survey, Halt> {
+        let mut survey = Survey::default();
+        let mut places: HashMap<Uuid, usize> = HashMap::new();
+        let mut reader = self.lake.receipts(ReceiptsOf::Job(&job.record.job)).await?;
+        while let Some(receipts) = reader.next().await? {
+            for receipt in receipts.into_iter().filter(|receipt| receipt.table_name == table.as_str()) {
+                let row = receipt.row_id;
+                let left = |reason: &str| LeftRow {
+                    row,
+                    record: receipt.target_key.clone(),
+                    reason: reason.to_owned(),
+                };
+                match (receipt.created, record_of(&receipt)) {
+                    (Some(false), _) => survey.updated += 1,
+                    _ if decided.contains(&row) => {}
+                    (None, _) => survey.left.push(left("nobody can tell whether this job created it")),
+                    (Some(true), None) => survey.left.push(left("its own id is not known")),
+                    (Some(true), Some(record)) => {
+                        places.insert(record, survey.doomed.len());
+                        survey.doomed.push(Doomed { row, record, time: receipt.time, later_job: None });
+                    }
+                }
+            }
+        }
+        let mut undone: HashMap<String, bool> = HashMap::new();
+        let mut seen = vec![false; survey.doomed.len()];
+        let mut reader = self.lake.receipts(ReceiptsOf::All).await?;
+        while let Some(receipts) = reader.next().await? {
+            for receipt in receipts {
+                let place = record_of(&receipt).and_then(|record| places.get(&record).copied());
+                let Some(place) = place else { continue };
+                let doomed = &mut survey.doomed[place];
+                if receipt.job == job.record.job.as_str() {
+                    seen[place] = true;
+                    continue;
+                }
+                if !seen[place] {
+                    continue;
+                }
+                doomed.time = doomed.time.max(receipt.time);
+                let is_undone =
+                    undone.entry(receipt.job.clone()).or_insert_with_key(|job| self.spool.is_undone(job));
+                if !*is_undone {
+                    doomed.later_job = Some(receipt.job);
+                }
+            }
+        }
+        survey.doomed.reverse();
+        Ok(survey)
+    }
+}
