@@ -1,4 +1,4 @@
-//! Where the client secret is kept, and how it is read: never from the configuration itself, never shown.
+//! Where a secret is kept, and how it is read: never from the configuration itself, never shown.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -28,7 +28,7 @@ pub enum SecretSource {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file is not there, or not for us.
-    #[error("the client secret in {source_named} cannot be read: {reason}")]
+    #[error("the secret in {source_named} cannot be read: {reason}")]
     Unreadable {
         /// Where it should be.
         source_named: String,
@@ -38,7 +38,7 @@ pub enum SecretError {
     },
     /// Every account of the machine could read or change it.
     #[error(
-        "the client secret in `{}` is open to every account (mode {mode:04o}); run `chmod 640 {}`",
+        "the secret in `{}` is open to every account (mode {mode:04o}); run `chmod 640 {}`",
         path.display(), path.display()
     )]
     Open {
@@ -57,13 +57,13 @@ pub enum SecretError {
         name: String,
     },
     /// The environment has no such variable.
-    #[error("the environment variable `{name}`, which should hold the client secret, is not set")]
+    #[error("the environment variable `{name}`, which should hold the secret, is not set")]
     NotSet {
         /// The variable.
         name: String,
     },
     /// What is there cannot be a secret.
-    #[error("the client secret in {source_named} {why}")]
+    #[error("the secret in {source_named} {why}")]
     Malformed {
         /// Where it is.
         source_named: String,

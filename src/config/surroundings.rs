@@ -35,14 +35,14 @@ impl Settings {
                 self.folder(&mut found, &JsonPath::of(keys), folder);
             }
         }
-        if let Some(listen) = self.listen.filter(|listen| !listen.ip().is_loopback()) {
-            found.notes.push(format!(
-                "the page on `{listen}` is open to other machines and asks nobody who they are"
-            ));
+        if let Some(token) = &self.listen_token {
+            self.secret(&mut found, token, &JsonPath::of(&["listen"]));
         }
         match &self.target {
             Target::Sandbox(_) => {}
-            Target::Dataverse(service) | Target::Finops(service) => self.secret(&mut found, &service.secret),
+            Target::Dataverse(service) | Target::Finops(service) => {
+                self.secret(&mut found, &service.secret, &JsonPath::of(&["target"]));
+            }
         }
         found
     }
@@ -64,7 +64,7 @@ impl Settings {
         }
     }
 
-    fn secret(&self, found: &mut Surroundings, source: &SecretSource) {
+    fn secret(&self, found: &mut Surroundings, source: &SecretSource, at: &JsonPath) {
         match source.read() {
             Ok(_) => {}
             // They exist only inside the service, and this look may be taken from a shell.
@@ -76,7 +76,7 @@ impl Settings {
                 | SecretError::Open { .. }
                 | SecretError::Malformed { .. }),
             ) => {
-                self.fault(found, &JsonPath::of(&["target"]), error.to_string());
+                self.fault(found, at, error.to_string());
             }
         }
     }
@@ -98,7 +98,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("drop"), "").unwrap();
         std::fs::write(dir.path().join("secret"), "sesame").unwrap();
-        let text = r#"{"dropbox": "drop", "lakehouse": "lake", "listen": "0.0.0.0:1", "target": {"kind": "dataverse",
+        let text = r#"{"dropbox": "drop", "lakehouse": "lake", "listen": "0.0.0.0:1", "listen_token_file": "./secret", "target": {"kind": "dataverse",
             "url": "https://o.crm.dynamics.com", "tenant_id": "o.com",
             "client_id": "11111111-2222-3333-4444-555555555555", "client_secret_file": "./secret"}}"#;
         std::fs::set_permissions(
@@ -111,7 +111,7 @@ mod tests {
         let faults: Vec<String> = found.faults.iter().map(Fault::to_string).collect();
         assert!(faults[0].contains("`dropbox`") && faults[0].ends_with("is not a folder"), "{faults:?}");
         assert!(faults[1].contains("open to every account"), "{faults:?}");
-        assert_eq!((faults.len(), found.notes.len()), (2, 3), "{found:?}");
+        assert_eq!((faults.len(), found.notes.len()), (3, 2), "{found:?}");
         assert!(!format!("{found:?} {settings:?}").contains("sesame"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }

@@ -250,22 +250,33 @@ fn secret(audit: &mut Audit<'_>, base: &Path, given: [(&str, Option<String>); 3]
         let sentence = format!("`{key}` and `{second}` both say where the client secret is; keep one");
         return audit.contradiction(&at(second), sentence);
     }
+    secret_place(audit, &at(key), base, key, value)
+}
+
+/// Where a secret is kept, by a key that ends in `_file`, `_credential` or `_env`.
+pub(super) fn secret_place(
+    audit: &mut Audit<'_>,
+    at: &JsonPath,
+    base: &Path,
+    key: &str,
+    value: String,
+) -> Option<SecretSource> {
     match key {
-        "client_secret_file" => {
+        _ if key.ends_with("_file") => {
             // A secret is easily pasted here: nothing of the text is shown unless it looks like a path.
             if !value.contains('/') && !value.starts_with('.') {
                 let advice = "a file beside this one is `./name`";
-                return audit.wrong_as(&at(key), "the path of a file", &concealed(&value), advice);
+                return audit.wrong_as(at, "the path of a file", &concealed(&value), advice);
             }
-            place::path(audit, &at(key), &value, base).map(SecretSource::File)
+            place::path(audit, at, &value, base).map(SecretSource::File)
         }
-        "client_secret_credential" => {
+        _ if key.ends_with("_credential") => {
             let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
             if plain && value != "." && value != ".." {
                 return Some(SecretSource::Credential(value));
             }
             let expected = "the name of a systemd credential, as in `LoadCredential=name:/path`";
-            audit.wrong_as(&at(key), expected, &concealed(&value), "")
+            audit.wrong_as(at, expected, &concealed(&value), "")
         }
         _ => {
             let first = value.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
@@ -273,7 +284,7 @@ fn secret(audit: &mut Audit<'_>, base: &Path, given: [(&str, Option<String>); 3]
                 return Some(SecretSource::Environment(value));
             }
             let expected = "the name of an environment variable, not the secret itself";
-            audit.wrong_as(&at(key), expected, &concealed(&value), "")
+            audit.wrong_as(at, expected, &concealed(&value), "")
         }
     }
 }

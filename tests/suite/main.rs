@@ -32,3 +32,4 @@ mod small;
 mod templates;
 mod tidy;
 mod told;
+mod walls;
