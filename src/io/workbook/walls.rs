@@ -157,16 +157,16 @@ impl Walls {
     pub fn in_words(&self) -> String {
         let standing = match (self.landlock, self.seccomp) {
             (true, true) => "Landlock and seccomp",
-            (true, false) => "Landlock alone; this kernel has no seccomp",
-            (false, true) => "seccomp alone; this kernel has no Landlock",
-            (false, false) => "neither Landlock nor seccomp, which this kernel does not offer",
+            (true, false) => "Landlock alone, without seccomp",
+            (false, true) => "seccomp alone, without Landlock",
+            (false, false) => "neither Landlock nor seccomp",
         };
         if self.gaps.is_empty() {
             return format!("held by {standing}: it opens no file, no socket and starts no program");
         }
         format!(
             "held by {standing}: a hostile workbook that takes the reader over could {}; workbooks are read all the \
-             same; Linux 5.13 and later hold it when Landlock and seccomp are switched on",
+             same; Linux 5.13 and later hold it where Landlock and seccomp are switched on and the service may use them",
             self.gaps.join(", ")
         )
     }
