@@ -14,6 +14,7 @@ use crate::daemon::target::OpenTarget;
 use crate::io::delta::Lakehouse;
 use crate::io::spool::Spool;
 use crate::io::watch::{FolderWatch, Watching};
+use crate::io::workbook;
 
 /// Free space below which large workbooks may not find room for their staging, in bytes.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -73,12 +74,27 @@ async fn look_around(settings: &Settings) -> Vec<Finding> {
     findings.extend(around.faults.iter().map(|fault| Finding::bad("configuration", fault.to_string())));
     findings.extend(around.notes.iter().map(|note| Finding::good("configuration", note.to_string())));
     findings.extend(dropbox(&Spool::at(&settings.dropbox)));
+    findings.push(reader(&Spool::at(&settings.dropbox)).await);
     findings.push(lakehouse(settings).await);
     if let Some(folder) = settings.lakehouse_dir() {
         findings.extend(free_space("lakehouse disk", folder));
     }
     findings.extend(target(settings).await);
     findings
+}
+
+/// Has the process that reads workbooks try what a hostile one might make it do.
+async fn reader(spool: &Spool) -> Finding {
+    let scratch = if spool.work().is_dir() { spool.work() } else { std::env::temp_dir() };
+    let walls = match super::this_program() {
+        Ok(program) => workbook::try_walls(&program, &scratch).await.map_err(anyhow::Error::from),
+        Err(error) => Err(error),
+    };
+    match walls {
+        Ok(walls) if walls.gaps.is_empty() => Finding::good("reader", walls.in_words()),
+        Ok(walls) => Finding::bad("reader", walls.in_words()),
+        Err(error) => Finding::bad("reader", format!("{error:#}")),
+    }
 }
 
 /// Tries the lakehouse as a commit would; one that is not there yet is not made for it.

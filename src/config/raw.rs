@@ -73,6 +73,13 @@ pub(super) struct RawSettings {
     #[serde(default = "listen")]
     #[schemars(length(min = 1))]
     pub listen: Option<String>,
+    /// A file with the token that whoever asks the page must bring, and that others cannot read. Without a token the page
+    /// listens on this machine only.
+    #[schemars(length(min = 1))]
+    pub listen_token_file: Option<String>,
+    /// The name of a systemd credential (`LoadCredential=`) that holds that token.
+    #[schemars(length(min = 1))]
+    pub listen_token_credential: Option<String>,
     /// How large a workbook may be.
     #[serde(default)]
     pub limits: Limits,

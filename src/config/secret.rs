@@ -1,4 +1,4 @@
-//! Where a client secret or certificate is kept, and how it is read: never from the configuration itself, never shown.
+//! Where a secret or certificate is kept, and how it is read: never from the configuration itself, never shown.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -30,7 +30,7 @@ pub enum SecretError {
     /// The file is not there, or not for us.
     #[error("the {what} in {source_named} cannot be read: {reason}")]
     Unreadable {
-        /// `client secret` or `client certificate`.
+        /// `client secret`, `client certificate` or `access token`.
         what: &'static str,
         /// Where it should be.
         source_named: String,
@@ -44,7 +44,7 @@ pub enum SecretError {
         path.display(), path.display()
     )]
     Open {
-        /// `client secret` or `client certificate`.
+        /// `client secret`, `client certificate` or `access token`.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum SecretError {
     /// The environment has no such variable.
     #[error("the environment variable `{name}`, which should hold the {what}, is not set")]
     NotSet {
-        /// `client secret` or `client certificate`.
+        /// `client secret`, `client certificate` or `access token`.
         what: &'static str,
         /// The variable.
         name: String,
@@ -71,7 +71,7 @@ pub enum SecretError {
     /// What is there cannot be a secret.
     #[error("the {what} in {source_named} {why}")]
     Malformed {
-        /// `client secret` or `client certificate`.
+        /// `client secret`, `client certificate` or `access token`.
         what: &'static str,
         /// Where it is.
         source_named: String,
@@ -107,8 +107,23 @@ impl SecretSource {
         Ok(SecretString::from(self.text("client certificate", |name| std::env::var_os(name))?))
     }
 
+    /// Reads the access token of the page.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_token(&self) -> Result<SecretString, SecretError> {
+        self.line("access token", |name| std::env::var_os(name))
+    }
+
     fn read_with(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<SecretString, SecretError> {
-        let what = "client secret";
+        self.line("client secret", environment)
+    }
+
+    fn line(
+        &self,
+        what: &'static str,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<SecretString, SecretError> {
         let text = self.text(what, environment)?;
         let malformed = |why| SecretError::Malformed { what, source_named: self.to_string(), why };
         let line = text.strip_suffix('\n').unwrap_or(&text);

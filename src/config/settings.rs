@@ -20,8 +20,14 @@ pub const SETTINGS_FILES: [&str; 2] = ["config.json", "/etc/ddu/config.json"];
 pub const SETTINGS_BYTES_MAX: usize = 1 << 20;
 
 /// Keys that people try, with what to do instead.
-const STRANGERS: [(&str, &str); 3] =
-    [("client_secret", SECRET_INLINE), ("secret", SECRET_INLINE), ("password", SECRET_INLINE)];
+const STRANGERS: [(&str, &str); 4] = [
+    ("client_secret", SECRET_INLINE),
+    ("secret", SECRET_INLINE),
+    ("password", SECRET_INLINE),
+    ("listen_token", TOKEN_INLINE),
+];
+const TOKEN_INLINE: &str = "a secret never stands in this file: keep it in a file and name it with `listen_token_file`, or use \
+     `listen_token_credential`";
 const SECRET_INLINE: &str = "a secret never stands in this file: keep it in a file and name it with `client_secret_file`, \
      or use `client_secret_credential` or `client_secret_env`, and change a secret that stood here";
 
@@ -62,6 +68,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Where the page and the metrics are served; `None` is nowhere.
     pub listen: Option<SocketAddr>,
+    /// Where the token is kept that the page asks for; always there when it listens beyond this machine.
+    pub listen_token: Option<SecretSource>,
     /// How large a workbook may be.
     pub limits: Limits,
 }
@@ -185,6 +193,7 @@ impl Settings {
             ("poll_ms", ms(self.poll)),
             ("drain_ms", ms(self.drain)),
             ("listen", or_else(self.listen.map(|listen| listen.to_string()), "off")),
+            ("listen_token", or_else(self.listen_token.as_ref().map(|token| format!("in {token}")), "none")),
             ("limits.file_bytes_max", limits.file_bytes_max.to_string()),
             ("limits.uncompressed_bytes_max", limits.uncompressed_bytes_max.to_string()),
             ("limits.ratio_max", limits.ratio_max.to_string()),
@@ -250,6 +259,11 @@ fn checked(audit: &mut Audit<'_>, raw: RawSettings, source: PathBuf) -> Option<S
         Some(text) => place::listen(audit, &at("listen"), &text).map(Some),
         None => Some(None),
     };
+    let given = [
+        ("listen_token_file", raw.listen_token_file),
+        ("listen_token_credential", raw.listen_token_credential),
+    ];
+    let listen_token = page_token(audit, &base, given, listen.flatten());
     let owned = Owned {
         dropbox: dropbox.as_deref(),
         lakehouse: lakehouse.as_ref(),
@@ -287,8 +301,37 @@ fn checked(audit: &mut Audit<'_>, raw: RawSettings, source: PathBuf) -> Option<S
         poll: ms(raw.poll_ms),
         drain: ms(raw.drain_ms),
         listen: listen?,
+        listen_token: listen_token?,
         limits: raw.limits,
     })
+}
+
+/// Where the page's token is kept, which it must have where other machines can reach it. Nothing given is `Some(None)`.
+fn page_token(
+    audit: &mut Audit<'_>,
+    base: &Path,
+    given: [(&'static str, Option<String>); 2],
+    listen: Option<SocketAddr>,
+) -> Option<Option<SecretSource>> {
+    let mut given = given.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let Some((key, value)) = given.next() else {
+        return match listen.filter(|listen| !listen.ip().is_loopback()) {
+            None => Some(None),
+            Some(listen) => {
+                let sentence = format!(
+                    "`listen` is `{listen}`, which other machines can reach, and nobody would be asked who they are; give a \
+                     token by `listen_token_file` or `listen_token_credential`, or listen on `127.0.0.1:{}`",
+                    listen.port()
+                );
+                audit.contradiction(&JsonPath::of(&["listen"]), sentence)
+            }
+        };
+    };
+    if let Some((second, _)) = given.next() {
+        let sentence = format!("`{key}` and `{second}` both say where the page's token is; keep one");
+        return audit.contradiction(&JsonPath::of(&[second]), sentence);
+    }
+    target::secret_place(audit, &JsonPath::of(&[key]), base, key, value).map(Some)
 }
 
 /// The folders that something of ours owns, where they are known.
@@ -347,6 +390,25 @@ mod tests {
 
     fn with(members: &str) -> Result<Settings, String> {
         parse(&format!(r#"{{"dropbox": "drop", "lakehouse": "lake", {members}}}"#))
+    }
+
+    #[test]
+    fn a_page_that_others_can_reach_has_a_token() {
+        for listen in ["0.0.0.0:8787", "192.0.2.7:80", "[::]:8787"] {
+            let faults = with(&format!(r#""listen": "{listen}""#)).unwrap_err();
+            assert!(faults.contains("nobody would be asked who they are"), "{faults}");
+            let settings = with(&format!(r#""listen": "{listen}", "listen_token_file": "./token""#)).unwrap();
+            assert_eq!(settings.listen_token, Some(SecretSource::File("/srv/ddu/token".into())));
+        }
+        let settings = with(r#""listen": "[::1]:8787", "listen_token_credential": "page""#).unwrap();
+        assert_eq!(settings.listen_token, Some(SecretSource::Credential("page".to_owned())));
+        assert_eq!(with(r#""listen": "127.0.0.9:1""#).unwrap().listen_token, None);
+        let faults = with(r#""listen_token_file": "./a", "listen_token_credential": "b""#).unwrap_err();
+        assert!(faults.contains("keep one"), "{faults}");
+        let faults = with(r#""listen_token_file": "Pl4nted~Q8x""#).unwrap_err();
+        assert!(faults.contains("the path of a file") && !faults.contains("Q8x"), "{faults}");
+        let faults = with(r#""listen_token": "Pl4nted~Q8x""#).unwrap_err();
+        assert!(faults.contains("a secret never stands in this file") && !faults.contains("Q8x"), "{faults}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::fault::{Fault, JsonPath, Problem};
 use super::secret::SecretError;
 use super::settings::Settings;
-use super::target::{Principal, Target};
+use super::target::Target;
 
 /// What was found where the settings point.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,16 +35,15 @@ impl Settings {
                 self.folder(&mut found, &JsonPath::of(keys), folder);
             }
         }
-        if let Some(listen) = self.listen.filter(|listen| !listen.ip().is_loopback()) {
-            found.notes.push(format!(
-                "the page on `{listen}` is open to other machines and asks nobody who they are"
-            ));
+        if let Some(token) = &self.listen_token {
+            self.secret(&mut found, token.read_token().map(|_| ()), &JsonPath::of(&["listen"]));
         }
         match &self.target {
             Target::Sandbox(_) => {}
             Target::Dataverse(service) | Target::Finops(service) => {
                 for principal in &service.principals {
-                    self.credential(&mut found, principal);
+                    let looked = principal.credential.look();
+                    self.secret(&mut found, looked, &JsonPath::of(&["target"]));
                 }
             }
         }
@@ -68,8 +67,8 @@ impl Settings {
         }
     }
 
-    fn credential(&self, found: &mut Surroundings, principal: &Principal) {
-        match principal.credential.look() {
+    fn secret(&self, found: &mut Surroundings, looked: Result<(), SecretError>, at: &JsonPath) {
+        match looked {
             Ok(()) => {}
             // They exist only inside the service, and this look may be taken from a shell.
             Err(error @ (SecretError::NoCredentials { .. } | SecretError::NotSet { .. })) => {
@@ -80,7 +79,7 @@ impl Settings {
                 | SecretError::Open { .. }
                 | SecretError::Malformed { .. }),
             ) => {
-                self.fault(found, &JsonPath::of(&["target"]), error.to_string());
+                self.fault(found, at, error.to_string());
             }
         }
     }
@@ -102,7 +101,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("drop"), "").unwrap();
         std::fs::write(dir.path().join("secret"), "sesame").unwrap();
-        let text = r#"{"dropbox": "drop", "lakehouse": "lake", "listen": "0.0.0.0:1", "target": {"kind": "dataverse",
+        let text = r#"{"dropbox": "drop", "lakehouse": "lake", "listen": "0.0.0.0:1", "listen_token_file": "./secret", "target": {"kind": "dataverse",
             "url": "https://o.crm.dynamics.com", "tenant_id": "o.com",
             "client_id": "11111111-2222-3333-4444-555555555555", "client_secret_file": "./secret"}}"#;
         std::fs::set_permissions(
@@ -115,7 +114,7 @@ mod tests {
         let faults: Vec<String> = found.faults.iter().map(Fault::to_string).collect();
         assert!(faults[0].contains("`dropbox`") && faults[0].ends_with("is not a folder"), "{faults:?}");
         assert!(faults[1].contains("open to every account"), "{faults:?}");
-        assert_eq!((faults.len(), found.notes.len()), (2, 3), "{found:?}");
+        assert_eq!((faults.len(), found.notes.len()), (3, 2), "{found:?}");
         assert!(!format!("{found:?} {settings:?}").contains("sesame"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }

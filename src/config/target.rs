@@ -362,37 +362,47 @@ fn credential(
         let sentence = format!("`{key}` and `{second}` both say where the client secret is; keep one");
         return audit.contradiction(&at.key(second), sentence);
     }
-    let place = at.key(key);
-    let source = match key.rsplit('_').next() {
-        Some("file") => {
-            // A secret is easily pasted here: nothing of the text is shown unless it looks like a path.
-            if !value.contains('/') && !value.starts_with('.') {
-                let advice = "a file beside this one is `./name`";
-                return audit.wrong_as(&place, "the path of a file", &concealed(&value), advice);
-            }
-            place::path(audit, &place, &value, base).map(SecretSource::File)?
-        }
-        Some("credential") => {
-            let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-            if !plain || value == "." || value == ".." {
-                let expected = "the name of a systemd credential, as in `LoadCredential=name:/path`";
-                return audit.wrong_as(&place, expected, &concealed(&value), "");
-            }
-            SecretSource::Credential(value)
-        }
-        _ => {
-            let first = value.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-            if !first || !value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                let expected = "the name of an environment variable, not the secret itself";
-                return audit.wrong_as(&place, expected, &concealed(&value), "");
-            }
-            SecretSource::Environment(value)
-        }
-    };
+    let source = secret_place(audit, &at.key(key), base, key, value)?;
     Some(match key.starts_with("client_certificate") {
         true => Credential::Certificate(source),
         false => Credential::Secret(source),
     })
+}
+
+/// Where a secret is kept, by a key that ends in `_file`, `_credential` or `_env`.
+pub(super) fn secret_place(
+    audit: &mut Audit<'_>,
+    at: &JsonPath,
+    base: &Path,
+    key: &str,
+    value: String,
+) -> Option<SecretSource> {
+    match key {
+        _ if key.ends_with("_file") => {
+            // A secret is easily pasted here: nothing of the text is shown unless it looks like a path.
+            if !value.contains('/') && !value.starts_with('.') {
+                let advice = "a file beside this one is `./name`";
+                return audit.wrong_as(at, "the path of a file", &concealed(&value), advice);
+            }
+            place::path(audit, at, &value, base).map(SecretSource::File)
+        }
+        _ if key.ends_with("_credential") => {
+            let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+            if plain && value != "." && value != ".." {
+                return Some(SecretSource::Credential(value));
+            }
+            let expected = "the name of a systemd credential, as in `LoadCredential=name:/path`";
+            audit.wrong_as(at, expected, &concealed(&value), "")
+        }
+        _ => {
+            let first = value.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+            if first && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                return Some(SecretSource::Environment(value));
+            }
+            let expected = "the name of an environment variable, not the secret itself";
+            audit.wrong_as(at, expected, &concealed(&value), "")
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The page that the operator keeps open, and its siblings for machines: `/status.json`, `/metrics`, `/healthz`.
 
+mod guard;
+mod serving;
 mod view;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +21,12 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::serving::serve_router;
 use super::metrics::Metrics;
 use crate::pipeline::report::StatusReport;
+
+pub use guard::{AccessToken, AccessTokenError, Guard, TOKEN_CHARS_MIN};
+pub use serving::Allowance;
 
 /// Requests answered at once; more are asked to come back.
 const REQUESTS_MAX: usize = 16;
@@ -47,8 +53,10 @@ pub struct About {
 /// Everything that the page is made of.
 #[derive(Clone)]
 pub struct Page {
-    /// Where it listens; requests that name another host are refused.
-    pub listen: SocketAddr,
+    /// Whom it answers.
+    pub guard: Guard,
+    /// What a peer may take.
+    pub allowance: Allowance,
     /// What it says of the daemon.
     pub about: About,
     /// Where the status comes from.
@@ -73,15 +81,6 @@ pub enum PageError {
         #[source]
         source: std::io::Error,
     },
-    /// The server ended by itself.
-    #[error("the page on `{listen}` stopped")]
-    Serve {
-        /// Where it listened.
-        listen: SocketAddr,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 struct Server {
@@ -100,20 +99,9 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, PageError> {
 
 /// Serves the page until `stop` is cancelled; requests under way are answered first, but not waited for beyond
 /// [`FAREWELL_MAX`].
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, page: Page, stop: CancellationToken) -> Result<(), PageError> {
-    let listen = page.listen;
-    let server = axum::serve(listener, router(page)).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let farewell = async {
-        stop.cancelled().await;
-        tokio::time::sleep(FAREWELL_MAX).await;
-    };
-    tokio::select! {
-        ended = server => ended.map_err(|source| PageError::Serve { listen, source }),
-        () = farewell => Ok(()),
-    }
+pub async fn serve(listener: TcpListener, page: Page, stop: CancellationToken) {
+    let allowance = page.allowance;
+    serve_router(listener, router(page), allowance, stop, FAREWELL_MAX).await;
 }
 
 /// The routes, each readable with GET and HEAD alone.
@@ -130,17 +118,10 @@ pub fn router(page: Page) -> Router {
         .with_state(server)
 }
 
-/// Refuses foreign hosts, bounds the requests at once, and sets the headers that keep the page to itself.
+/// Turns away whom the guard does not know, bounds the requests at once, and sets the headers that keep the page to itself.
 async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let mut response = if !host.is_some_and(|host| is_ours(host, server.page.listen.ip())) {
-        let listen = server.page.listen;
-        let way_out = if listen.ip().is_unspecified() {
-            "open this page by the machine's address in figures, not by its name\n".to_owned()
-        } else {
-            format!("open this page at http://{listen}\n")
-        };
-        (StatusCode::MISDIRECTED_REQUEST, way_out).into_response()
+    let mut response = if let Some(answer) = server.page.guard.turned_away(&request) {
+        answer
     } else if let Ok(_permit) = server.requests.try_acquire() {
         next.run(request).await
     } else {
@@ -157,19 +138,6 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-/// Whether the `Host` names us. A page elsewhere whose name is re-bound to our address (DNS rebinding) sends its own name;
-/// an address in figures cannot be re-bound, so where we listen on every interface any of them will do.
-fn is_ours(host: &str, listen: IpAddr) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.rsplit_once(':').map_or(host, |(name, _port)| name),
-    };
-    match name.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || address == listen || listen.is_unspecified(),
-        Err(_) => name.eq_ignore_ascii_case("localhost"),
-    }
 }
 
 async fn index(State(server): State<Arc<Server>>) -> Response {
@@ -243,16 +211,25 @@ mod tests {
         address: SocketAddr,
         alive: Arc<AtomicBool>,
         stop: CancellationToken,
-        task: tokio::task::JoinHandle<Result<(), PageError>>,
+        task: tokio::task::JoinHandle<()>,
     }
 
     async fn served(status: Result<StatusReport, String>) -> Served {
+        served_to(status, None, Allowance::default()).await
+    }
+
+    async fn served_to(
+        status: Result<StatusReport, String>,
+        token: Option<AccessToken>,
+        allowance: Allowance,
+    ) -> Served {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let alive = Arc::new(AtomicBool::new(true));
         let asked = alive.clone();
         let page = Page {
-            listen: address,
+            guard: Guard { listen: address, token },
+            allowance,
             about: About { target: "sandbox".into(), dropbox: "/srv/ddu/dropbox".into() },
             status: Arc::new(move || {
                 let status = status.clone();
@@ -269,8 +246,12 @@ mod tests {
     impl Served {
         /// Status code, headers and body of the answer to a raw request; `reqwest` would not send a foreign `Host`.
         async fn ask(&self, method: &str, path: &str, host: &str) -> (u16, String, String) {
+            self.ask_with(method, path, &format!("Host: {host}\r\n")).await
+        }
+
+        async fn ask_with(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
             let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
-            let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let request = format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
@@ -304,22 +285,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_names_that_cannot_be_rebound_are_ours() {
-        let loopback: IpAddr = "127.0.0.1".parse().unwrap();
-        for ours in ["localhost:8787", "LocalHost", "127.0.0.1:8787", "127.0.0.1", "[::1]:8787"] {
-            assert!(is_ours(ours, loopback), "{ours}");
-        }
-        for foreign in
-            ["evil.example:8787", "localhost.evil.example", "192.0.2.7:8787", "", ":8787", "[::1.evil]"]
-        {
-            assert!(!is_ours(foreign, loopback), "{foreign}");
-        }
-        assert!(is_ours("192.0.2.7:8787", "192.0.2.7".parse().unwrap()));
-        assert!(is_ours("192.0.2.7:8787", "0.0.0.0".parse().unwrap()));
-        assert!(!is_ours("evil.example", "0.0.0.0".parse().unwrap()));
-    }
-
     #[tokio::test]
     async fn a_foreign_host_and_a_writing_method_are_refused() {
         let served = served(Ok(report())).await;
@@ -327,10 +292,113 @@ mod tests {
             let (code, _, body) = served.ask("GET", path, "evil.example:8787").await;
             assert_eq!(code, 421, "{path}");
             assert!(!body.contains("customers"));
-            let (code, head, _) = served.ask("POST", path, &served.address.to_string()).await;
-            assert_eq!(code, 405, "{path}");
-            assert!(head.contains("allow: get,head"), "{head}");
+            for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "MKCOL"] {
+                let (code, head, _) = served.ask(method, path, &served.address.to_string()).await;
+                assert_eq!(code, 405, "{method} {path}");
+                assert!(head.contains("allow: get,head"), "{head}");
+            }
         }
+    }
+
+    #[tokio::test]
+    async fn a_script_of_another_page_and_a_question_with_a_body_are_refused() {
+        let served = served(Ok(report())).await;
+        let host = format!("Host: {}\r\n", served.address);
+        for (headers, wanted) in [
+            (String::new(), 200),
+            (format!("Origin: http://{}\r\n", served.address), 200),
+            ("Origin: http://evil.example\r\n".to_owned(), 403),
+            ("Origin: null\r\n".to_owned(), 403),
+            ("Content-Length: 1\r\n".to_owned(), 413),
+            ("Transfer-Encoding: chunked\r\n".to_owned(), 413),
+        ] {
+            let (code, _, body) = served.ask_with("GET", "/status.json", &(host.clone() + &headers)).await;
+            assert_eq!(code, wanted, "{headers}");
+            assert_eq!(body.contains("customers"), wanted == 200, "{headers}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_with_a_token_shows_nothing_to_whoever_does_not_bring_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "k7Qm-correct-horse-battery\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let token = AccessToken::read(&crate::config::SecretSource::File(file.clone())).unwrap();
+        let served = served_to(Ok(report()), Some(token), Allowance::default()).await;
+        let basic = |text: &str| {
+            use base64::Engine;
+            base64::engine::general_purpose::STANDARD.encode(text)
+        };
+        for (authorization, wanted) in [
+            (String::new(), 401),
+            ("Bearer k7Qm-correct-horse-batterx".to_owned(), 401),
+            ("Bearer ".to_owned(), 401),
+            ("Digest k7Qm-correct-horse-battery".to_owned(), 401),
+            (format!("Basic {}", basic("k7Qm-correct-horse-battery")), 401),
+            (format!("Basic {}", basic("operator:wrong")), 401),
+            ("Bearer k7Qm-correct-horse-battery".to_owned(), 200),
+            (format!("basic {}", basic("operator:k7Qm-correct-horse-battery")), 200),
+        ] {
+            let headers = format!("Host: ddu.corp.example:8787\r\nAuthorization: {authorization}\r\n");
+            for path in ["/", "/status.json", "/metrics", "/healthz", "/page.css", "/nowhere"] {
+                let (code, head, body) = served.ask_with("GET", path, &headers).await;
+                let wanted = if path == "/nowhere" && wanted == 200 { 404 } else { wanted };
+                assert_eq!(code, wanted, "{path} with `{authorization}`");
+                assert_eq!(head.contains("www-authenticate: basic"), wanted == 401, "{head}");
+                assert!(wanted != 401 || !body.contains("customers") && !body.contains("ok\n"), "{body}");
+            }
+        }
+        std::fs::write(&file, "short").unwrap();
+        let error = AccessToken::read(&crate::config::SecretSource::File(file)).unwrap_err().to_string();
+        assert!(error.contains("shorter than 16 characters") && !error.contains("`short`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_dawdles_takes_nobodys_place_for_long() {
+        // Two places, taken by heads that never end; whoever waits behind them has its turn when their time is over.
+        let allowance = Allowance {
+            connections_max: 2,
+            head: Duration::from_millis(300),
+            connection: Duration::from_secs(60),
+        };
+        let served = served_to(Ok(report()), None, allowance).await;
+        let mut dawdlers = Vec::new();
+        for _ in 0..2 {
+            let mut stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+            dawdlers.push(stream);
+        }
+        let answer = tokio::time::timeout(Duration::from_secs(20), served.get("/healthz")).await;
+        assert_eq!(answer.unwrap().0, 200);
+        for mut stream in dawdlers {
+            let mut rest = Vec::new();
+            // A reset is an end as well.
+            drop(tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.unwrap());
+        }
+        // One that asks again and again is sent away when its time is over.
+        let allowance = Allowance { connection: Duration::from_millis(300), ..Allowance::default() };
+        let served = served_to(Ok(report()), None, allowance).await;
+        let mut stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+        let ask = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", served.address);
+        let asking = async {
+            let mut answer = [0u8; 1_024];
+            while stream.write_all(ask.as_bytes()).await.is_ok() {
+                if !matches!(stream.read(&mut answer).await, Ok(read) if read > 0) {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asking).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_refused() {
+        let served = served(Ok(report())).await;
+        let long = format!("Host: {}\r\nX: {}\r\n", served.address, "x".repeat(20 << 10));
+        assert_eq!(served.ask_with("GET", "/", &long).await.0, 431);
+        let many = format!("Host: {}\r\n{}", served.address, "X: x\r\n".repeat(100));
+        assert_eq!(served.ask_with("GET", "/", &many).await.0, 431);
     }
 
     #[tokio::test]
@@ -382,7 +450,7 @@ mod tests {
         stuck.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
         served.stop.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(20), served.task).await;
-        ended.unwrap().unwrap().unwrap();
+        ended.unwrap().unwrap();
     }
 
     #[tokio::test]

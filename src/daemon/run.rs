@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::assembly::{Access, assemble};
 use super::metrics::{Metrics, WaitReason};
-use super::page::{About, Page, bind, serve};
+use super::page::{About, AccessToken, Allowance, Guard, Page, bind, serve};
 use super::progress::Progress;
 use super::run_loop::RunLoop;
 use super::signals::Wishes;
@@ -21,6 +21,7 @@ use super::target::OpenTarget;
 use crate::config::Settings;
 use crate::domain::table::TableName;
 use crate::io::spool::{Spool, SpoolError, SpoolLock};
+use crate::io::workbook;
 use crate::pipeline::advance::Until;
 use crate::pipeline::{Pipeline, Seen};
 
@@ -100,12 +101,18 @@ pub async fn run(
     let pulse = Arc::new(Pulse::new());
     let ended = CancellationToken::new();
     if plan.stay {
+        tell_walls(&pipeline).await;
         if let Some(listen) = pipeline.settings.listen {
+            let token = pipeline.settings.listen_token.as_ref().map(AccessToken::read).transpose()?;
             let listener = bind(listen).await?;
-            let page = page(&pipeline, &assembly.target, &pulse, &metrics, listener.local_addr()?);
+            let guard = Guard { listen: listener.local_addr()?, token };
+            let page = page(&pipeline, &assembly.target, &pulse, &metrics, guard);
             tracing::info!(address = %listener.local_addr()?, "page and metrics");
             let stop = ended.clone();
-            services.spawn(async move { serve(listener, page, stop).await.map_err(anyhow::Error::from) });
+            services.spawn(async move {
+                serve(listener, page, stop).await;
+                Ok(())
+            });
         }
         let (watched, beating, stop) = (systemd, Arc::clone(&pulse), ended.clone());
         services.spawn(async move {
@@ -130,6 +137,16 @@ pub async fn run(
     result
 }
 
+/// Warns once where a hostile workbook that takes the reader over could do more than spoil its own reading.
+async fn tell_walls(pipeline: &Pipeline) {
+    match workbook::try_walls(&pipeline.reader, &pipeline.spool.work()).await {
+        Ok(walls) if walls.gaps.is_empty() => tracing::debug!(walls = walls.in_words(), "reader walled in"),
+        Ok(walls) => tracing::warn!(walls = walls.in_words(), "the reader of workbooks is not walled in"),
+        // What keeps it from starting is told again, and to the sender, with the first workbook.
+        Err(fault) => tracing::warn!(error = %fault, "the reader of workbooks could not be tried"),
+    }
+}
+
 /// Takes the dropbox; a process that was killed a moment ago may still be on its way out and hold it.
 async fn take_dropbox(spool: &Spool) -> Result<SpoolLock, SpoolError> {
     let patience = Instant::now() + LOCK_WAIT_MAX;
@@ -146,12 +163,13 @@ fn page(
     target: &OpenTarget,
     pulse: &Arc<Pulse>,
     metrics: &Arc<Metrics>,
-    listen: std::net::SocketAddr,
+    guard: Guard,
 ) -> Page {
     let (of_status, beating) = (pipeline.clone(), Arc::clone(pulse));
     let (told, silent) = (Arc::clone(metrics), Arc::clone(pulse));
     Page {
-        listen,
+        guard,
+        allowance: Allowance::default(),
         about: About {
             target: target.name.clone(),
             dropbox: pipeline.settings.dropbox.display().to_string(),

@@ -469,6 +469,7 @@ impl RunLoop {
                     ("quarantine_database", old.quarantine_database != fresh.quarantine_database),
                     ("target", old.target != fresh.target),
                     ("listen", old.listen != fresh.listen),
+                    ("listen_token", old.listen_token != fresh.listen_token),
                 ];
                 let changed: Vec<&str> =
                     fixed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();

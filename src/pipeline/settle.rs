@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,8 @@ use sha2::{Digest, Sha256};
 use super::report::{FileStatus, HELD};
 use crate::config::{Settings, Sidecar, SidecarFaults, SidecarFile, default_loads, fold_name, parse_sidecar};
 use crate::domain::settings::LoadSettings;
-use crate::io::spool::entry::{Entry, EntryKind, Stat, is_whole};
+use crate::io::durable::doing;
+use crate::io::spool::entry::{Entry, EntryKind, Stat, is_whole, open_dropped};
 use crate::io::spool::job_dir::SidecarOrigin;
 use crate::io::spool::names::shown;
 use crate::io::spool::{Spool, SpoolError};
@@ -293,7 +295,13 @@ impl Sighting {
                     "{name}: larger than the {SIDECAR_BYTES_MAX} bytes that settings may have"
                 ));
             }
-            let bytes = std::fs::read(path).map_err(|error| format!("{name}: cannot be read: {error}"))?;
+            // A link or a pipe may have taken its place since it was looked at.
+            let mut bytes = Vec::new();
+            open_dropped(path)
+                .and_then(|(file, _)| {
+                    doing(file.take(SIDECAR_BYTES_MAX).read_to_end(&mut bytes), "read", path)
+                })
+                .map_err(|error| format!("{name}: cannot be read: {}", error.source))?;
             let parsed = parse_sidecar(name, &bytes).map(Arc::new);
             self.read = Some(ReadSidecar { sha256: hex(&Sha256::digest(&bytes)), parsed });
         }

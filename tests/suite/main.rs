@@ -35,3 +35,4 @@ mod small;
 mod templates;
 mod tidy;
 mod told;
+mod walls;

@@ -135,7 +135,7 @@ fn file_kind(path: &Path, name: &str) -> EntryKind {
 /// The user in Excel's owner file: a length byte, then the name, in the first 55 bytes.
 fn excel_user(path: &Path) -> String {
     let mut head = [0u8; 55];
-    let read = File::open(path).and_then(|mut file| file.read(&mut head)).unwrap_or(0);
+    let read = open_dropped(path).ok().and_then(|(mut file, _)| file.read(&mut head).ok()).unwrap_or(0);
     let length = usize::from(head[0]).min(read.saturating_sub(1));
     String::from_utf8_lossy(&head[1..1 + length]).trim().to_owned()
 }
@@ -143,7 +143,7 @@ fn excel_user(path: &Path) -> String {
 /// The user in LibreOffice's lock file: the first or second field of a comma-separated line.
 fn libreoffice_user(path: &Path) -> String {
     let mut text = String::new();
-    if let Ok(file) = File::open(path) {
+    if let Ok((file, _)) = open_dropped(path) {
         // A lock file that does not read still says that somebody is there.
         if file.take(1_000).read_to_string(&mut text).is_err() {
             text.clear();

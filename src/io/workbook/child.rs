@@ -4,9 +4,12 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
+use jiff::tz::TimeZone;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::fault::ReadFault;
@@ -18,6 +21,8 @@ use super::sheet::{marked, read_sheet, send_json};
 use super::sniff::{Sniffed, sniff};
 use super::source::Source;
 use super::template::template;
+use super::walls::{self, Walls};
+use crate::domain::settings::TIMEZONE_DEFAULT;
 
 /// Address space that the child may use beyond what it has when it starts.
 pub const ADDRESS_BYTES_BASE: u64 = 512 << 20;
@@ -33,6 +38,8 @@ pub const CPU_SECONDS_MAX: u64 = 3_600;
 /// Bytes that the child may write to a file: it has the one that collects its standard error, and the one without a
 /// name for the texts that memory is not to hold, which count up to this.
 const WRITTEN_BYTES_MAX: u64 = 4 << 30;
+/// Most bytes of what the system tells of this process.
+const STATUS_BYTES_MAX: usize = 8 << 10;
 /// Longest message of a panic that is passed on, in characters.
 const PANIC_CHARS_MAX: usize = 200;
 
@@ -61,6 +68,7 @@ struct Asked {
     request: ReadRequest,
     workbook: File,
     scratch: Option<File>,
+    walls: Walls,
 }
 
 fn prepare(request_json: &str) -> Result<Asked, ReadFault> {
@@ -70,7 +78,12 @@ fn prepare(request_json: &str) -> Result<Asked, ReadFault> {
     limit_self(workbook.metadata()?.len(), request.limits.memory_bytes_max)?;
     // Whoever only checks a file may not be allowed to write where the daemon does.
     let scratch = tempfile::tempfile_in(&request.scratch).or_else(|_| tempfile::tempfile()).ok();
-    Ok(Asked { request, workbook, scratch })
+    // Zones are in files of the system. One that is not known is told when it is asked for again.
+    if request.timezone != TIMEZONE_DEFAULT {
+        TimeZone::get(&request.timezone).ok();
+    }
+    let walls = walls::raise();
+    Ok(Asked { request, workbook, scratch, walls })
 }
 
 /// Sets the limits that no parser can pass.
@@ -103,14 +116,23 @@ fn peak_rss_kib() -> u64 {
 
 /// A size that the system tells of this process; 0 where it does not.
 fn status_kib(key: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Opened while it still can be.
+    static STATUS: OnceLock<Option<File>> = OnceLock::new();
+    let file = STATUS.get_or_init(|| File::open("/proc/self/status").ok());
+    let mut bytes = vec![0; STATUS_BYTES_MAX];
+    let read = file.as_ref().and_then(|file| file.read_at(&mut bytes, 0).ok()).unwrap_or(0);
+    let status = String::from_utf8_lossy(&bytes[..read]);
     let line = status.lines().find_map(|line| line.strip_prefix(key));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 /// Answers, and turns a panic of a parser into a fault.
 fn answer_caught(asked: Asked, out: &mut (impl Write + Send)) -> Result<(), ReadFault> {
-    let Asked { request, workbook, scratch } = asked;
+    let Asked { request, workbook, scratch, walls } = asked;
+    if request.what == ReadWhat::Walls {
+        let gaps = walls::try_gaps(&request.scratch);
+        return send_json(out, frames::WALLS, &Walls { gaps, ..walls });
+    }
     // What a panic leaves half done is dropped with the child; only the output goes on, and a fault voids what it has.
     catch_unwind(AssertUnwindSafe(|| answer(workbook, scratch, &request, out))).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
@@ -144,7 +166,7 @@ pub(super) fn answer(
         }
     }
     match &request.what {
-        ReadWhat::Probe => Ok(()),
+        ReadWhat::Probe | ReadWhat::Walls => Ok(()),
         ReadWhat::Unpack { .. } => {
             Err(ReadFault::Package { detail: "it is none, but a single workbook".to_owned() })
         }
@@ -188,7 +210,7 @@ fn answer_of_package(
 ) -> Result<(), ReadFault> {
     match what {
         ReadWhat::Unpack { file: wanted } => package::unpack(file, wanted, out),
-        ReadWhat::Sheet { .. } => Err(package::not_as_a_whole(file)),
+        ReadWhat::Sheet { .. } | ReadWhat::Walls => Err(package::not_as_a_whole(file)),
         ReadWhat::Probe | ReadWhat::ProbeAndSheet { .. } => {
             let probe = WorkbookProbe {
                 format: sniffed.format,

@@ -12,6 +12,8 @@ pub(super) const ROWS: u8 = b'B';
 pub(super) const BYTES: u8 = b'U';
 /// A [`super::ReadSummary`] as JSON.
 pub(super) const SUMMARY: u8 = b'E';
+/// The [`super::Walls`] as JSON.
+pub(super) const WALLS: u8 = b'W';
 /// A [`super::ReadFault`] as JSON.
 pub(super) const FAULT: u8 = b'F';
 

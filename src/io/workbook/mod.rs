@@ -1,8 +1,8 @@
 //! Reads dropped workbooks, in a child process that a hostile one cannot take the daemon down with.
 //!
 //! The child is this program under its hidden subcommand [`CHILD_COMMAND`]: [`serve_child`] is its body. It gets the
-//! open workbook as standard input and a [`ReadRequest`] as its argument, limits its own memory and time, and answers
-//! in frames on standard output. [`probe`] and [`Reading`] are the parent's side.
+//! open workbook as standard input and a [`ReadRequest`] as its argument, limits its own memory and time, gives up
+//! every right that it does not need ([`Walls`]), and answers in frames on standard output. [`probe`] and [`Reading`] are the parent's side.
 //!
 //! A batch has the columns `_ddu_row` (Excel's row number), `_ddu_row_id` (the hidden id in a workbook that DDU gave
 //! back), `_ddu_rescued` (JSON, column → value, for every cell that its column cannot hold exactly or that cannot be
@@ -44,6 +44,7 @@ mod strings;
 mod table;
 mod tables;
 mod template;
+mod walls;
 mod xlsx;
 
 #[cfg(test)]
@@ -58,9 +59,10 @@ pub use mark::{
     MARK_CHUNK_MAX, MARK_CHUNKS_MAX, MARK_SHEET, MARK_VERSION, MarkError, ReturnedBook, ReturnedPart,
 };
 pub use package::{DataPackage, PackageEntity};
-pub use reading::{CHILD_COMMAND, Reading, probe, probe_and_read, unpack};
+pub use reading::{CHILD_COMMAND, Reading, probe, probe_and_read, try_walls, unpack};
 pub use request::{
     ColumnKinds, ReadLimits, ReadRequest, ReadSummary, ReadWhat, SheetHeader, SheetInfo, WorkbookFormat,
     WorkbookProbe,
 };
 pub use template::{Template, TemplateSheet};
+pub use walls::Walls;

@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout};
 
 use super::fault::ReadFault;
 use super::frames;
-use super::request::{ReadRequest, ReadSummary, ReadWhat, SheetHeader, WorkbookProbe};
+use super::request::{ReadLimits, ReadRequest, ReadSummary, ReadWhat, SheetHeader, WorkbookProbe};
+use super::walls::Walls;
 
 /// The hidden subcommand that the child is started with.
 pub const CHILD_COMMAND: &str = "read-workbook";
@@ -62,6 +63,20 @@ pub async fn probe_and_read(
         return Ok((probe, None));
     }
     Ok((probe, Reading::of(reader).await.ok()))
+}
+
+/// Has a child try what it must not be able to do; `scratch` is a folder in which the caller may write.
+///
+/// # Errors
+/// When no child can be started, or it does not answer.
+pub async fn try_walls(exe: &Path, scratch: &Path) -> Result<Walls, ReadFault> {
+    let limits = ReadLimits::default();
+    let request = ReadRequest::plain("", ReadWhat::Walls, scratch.to_owned(), limits);
+    let nothing = File::open("/dev/null").map_err(disk)?;
+    match Reader::spawn(exe, nothing, &request)?.frame().await? {
+        (frames::WALLS, payload) => parse(&payload),
+        (tag, _) => Err(unexpected(tag)),
+    }
 }
 
 /// Unpacks a file of a data package to where `into` writes; `request.what` is [`ReadWhat::Unpack`].

@@ -93,6 +93,8 @@ pub type ColumnKinds = BTreeMap<u32, StageType>;
 pub enum ReadWhat {
     /// Say what the workbook is and which sheets it has.
     Probe,
+    /// Read nothing: try what the walls are there to prevent, and say what they let through.
+    Walls,
     /// As `Probe`, and then as `Sheet`, unless the workbook brings along how it is to be read.
     ProbeAndSheet {
         /// The sheet, compared without case; `None` is the first visible one.

@@ -12,6 +12,7 @@ mod returned;
 mod rules;
 mod tables;
 mod templates;
+mod walls;
 
 use std::collections::BTreeMap;
 use std::fs::File;
