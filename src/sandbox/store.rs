@@ -448,6 +448,7 @@ fn sql_type(column: &Column) -> String {
         Kind::Text { .. } | Kind::Memo { .. } => "TEXT COLLATE NOCASE",
         Kind::Id
         | Kind::Guid
+        | Kind::Other { .. }
         | Kind::Binary
         | Kind::Lookup { .. }
         | Kind::MultiChoice { .. }
@@ -461,7 +462,7 @@ fn sql_type(column: &Column) -> String {
         | Kind::State { .. }
         | Kind::Status { .. } => "INTEGER",
     };
-    match column.computed {
+    match &column.computed {
         Some(expression) => format!("{base} GENERATED ALWAYS AS ({expression}) VIRTUAL"),
         None => base.to_owned(),
     }
