@@ -379,8 +379,10 @@ fn respond(front: &Front, mut answer: Answer, visit: Option<&Visit>) -> Response
     };
     put("cache-control", "no-cache".to_owned());
     put("odata-version", "4.0".to_owned());
-    put("req_id", request_id.to_string());
-    put("x-ms-service-request-id", format!("{},{request_id}", Uuid::new_v4()));
+    if let Service::Dataverse(_) = front.service {
+        put("req_id", request_id.to_string());
+        put("x-ms-service-request-id", format!("{},{request_id}", Uuid::new_v4()));
+    }
     if let Some(Visit { server, caller }) = visit {
         // Finance & Operations tells no limits: it has none for single users (dynamics.md §6.5).
         if let Service::Dataverse(_) = front.service {
