@@ -33,3 +33,4 @@ mod small;
 mod templates;
 mod tidy;
 mod told;
+mod transport;

@@ -7,6 +7,8 @@
 mod codes;
 mod tokens;
 
+use std::time::Duration;
+
 use serde_json::Value as Json;
 
 use self::codes::{Rule, by_code, by_status, by_text};
@@ -54,6 +56,10 @@ pub enum Setback {
     PlugIn,
     /// Something failed that may or may not fail again.
     Unexpected,
+    /// Somebody else changed the record at the same moment.
+    Contended,
+    /// The environment is closed for a while: a solution is being imported.
+    Closed,
 }
 
 impl Setback {
@@ -62,13 +68,20 @@ impl Setback {
     pub fn tries_max(self) -> Option<u32> {
         match self {
             Setback::PlugIn | Setback::Unexpected => Some(3),
+            Setback::Contended => Some(8),
             Setback::RequestLimit
             | Setback::TimeLimit
             | Setback::ConcurrencyLimit
             | Setback::Busy
             | Setback::Deadlock
-            | Setback::DatabaseTimeout => None,
+            | Setback::DatabaseTimeout
+            | Setback::Closed => None,
         }
+    }
+
+    /// How long to wait at least, where it is known to last: an import takes minutes (dynamics.md §7.1, "long wait").
+    pub fn pause_min(self) -> Option<Duration> {
+        (self == Setback::Closed).then_some(Duration::from_secs(60))
     }
 
     /// Whether it is one of the limits that the service protects itself with. Source: dynamics.md §4.1.
@@ -87,6 +100,8 @@ impl Setback {
             Setback::DatabaseTimeout => "the database took too long",
             Setback::PlugIn => "a plug-in took too long",
             Setback::Unexpected => "an unexpected error",
+            Setback::Contended => "another writer changed the record",
+            Setback::Closed => "a solution is being imported",
         }
     }
 }
@@ -246,6 +261,9 @@ fn cut(message: &str) -> String {
     cut
 }
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod catalogue;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
