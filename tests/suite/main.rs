@@ -35,4 +35,5 @@ mod small;
 mod templates;
 mod tidy;
 mod told;
+mod transport;
 mod walls;
