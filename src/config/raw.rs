@@ -86,6 +86,8 @@ pub(super) struct RawTarget {
     /// `sandbox` is the embedded rehearsal server, `dataverse` and `finops` (Finance & Operations) the services.
     #[schemars(required)]
     pub kind: Option<RawKind>,
+    /// Sandbox: the product that it stands for, by default `dataverse`.
+    pub dialect: Option<RawDialect>,
     /// Sandbox: the folder of its store; by default `sandbox` beside the dropbox.
     #[schemars(length(min = 1))]
     pub store: Option<String>,
@@ -153,6 +155,15 @@ pub(super) struct RawPrincipal {
     /// Requests at once under this user, at most.
     #[schemars(range(min = 1, max = 52))]
     pub workers: Option<u16>,
+}
+
+/// The products that a rehearsal server can stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum RawDialect {
+    Dataverse,
+    Finops,
 }
 
 /// The kinds of targets.
