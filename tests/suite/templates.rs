@@ -254,7 +254,7 @@ fn dates_amounts_and_yes_and_no_as_texts_arrive_as_what_they_mean() {
 }
 
 /// A data package: a manifest in UTF-16 as Finance & Operations writes it, a header, and workbooks.
-fn package(entities: &[(&str, &str)], files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn package(entities: &[(&str, &str)], files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let entities: String = (1..)
         .zip(entities)
         .map(|(turn, (name, file))| {
