@@ -144,7 +144,7 @@ pub struct SandboxArgs {
     /// The product that it stands for
     #[arg(long, value_enum, default_value = "dataverse")]
     pub dialect: SandboxDialectArg,
-    /// An exported $metadata document whose entities it serves in place of the built-in ones; `finops` alone
+    /// An exported $metadata document whose entities it serves in place of the built-in ones
     #[arg(long, value_name = "FILE")]
     pub metadata: Option<PathBuf>,
     /// Where it keeps its rows

@@ -83,7 +83,7 @@ pub(super) fn key(table: &Table, text: &str) -> Result<Key, ApiError> {
     }
     let names_are = |columns: &[String]| {
         columns.len() == pairs.len()
-            && columns.iter().all(|column| pairs.iter().any(|(name, _)| name == column))
+            && columns.iter().all(|column| pairs.iter().any(|(name, _)| is_named(table, column, name)))
     };
     let Some(index) = table.keys.iter().position(|key| names_are(&key.columns)) else {
         return Err(ApiError::undefined_key(table));
@@ -91,7 +91,8 @@ pub(super) fn key(table: &Table, text: &str) -> Result<Key, ApiError> {
     let mut values = Vec::new();
     for name in &table.keys[index].columns {
         let column = table.column(name).expect("a key is defined over columns of its table");
-        let (_, literal) = pairs.iter().find(|(pair, _)| pair == name).expect("names_are compared them");
+        let pair = pairs.iter().find(|(pair, _)| is_named(table, name, pair));
+        let (_, literal) = pair.expect("names_are compared them");
         match literal.stored(column)? {
             Value::Null => {
                 return Err(ApiError::new(
@@ -104,6 +105,11 @@ pub(super) fn key(table: &Table, text: &str) -> Result<Key, ApiError> {
         }
     }
     Ok(Key::Alternate { key: index, values })
+}
+
+/// Whether a key names this column: a lookup is `_primarycontactid_value` there.
+fn is_named(table: &Table, column: &str, name: &str) -> bool {
+    table.column(column).is_some_and(|column| column.property == name)
 }
 
 /// `name=literal,name=literal`

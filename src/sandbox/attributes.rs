@@ -11,7 +11,7 @@ const LANGUAGE: i32 = 1033;
 /// The namespace in front of casts.
 const NAMESPACE: &str = "Microsoft.Dynamics.CRM.";
 /// Types that a path may cast to, whether a table has columns of them or not.
-const CASTS: [&str; 18] = [
+const CASTS: [&str; 19] = [
     "StringAttributeMetadata",
     "MemoAttributeMetadata",
     "IntegerAttributeMetadata",
@@ -30,6 +30,7 @@ const CASTS: [&str; 18] = [
     "ImageAttributeMetadata",
     "FileAttributeMetadata",
     "EntityNameAttributeMetadata",
+    "ManagedPropertyAttributeMetadata",
 ];
 
 /// The type that a path segment casts to.
@@ -45,6 +46,7 @@ pub(super) fn cast(segment: &str) -> Result<&'static str, ApiError> {
 pub(super) fn metadata_type(column: &Column) -> &'static str {
     match column.kind {
         Kind::Id | Kind::Guid => "UniqueIdentifierAttributeMetadata",
+        Kind::Other { .. } => "ManagedPropertyAttributeMetadata",
         Kind::Binary => "ImageAttributeMetadata",
         Kind::Double { .. } => "DoubleAttributeMetadata",
         Kind::Text { .. } => "StringAttributeMetadata",
@@ -67,6 +69,7 @@ pub(super) fn metadata_type(column: &Column) -> &'static str {
 fn type_names(column: &Column) -> (&'static str, &'static str) {
     match column.kind {
         Kind::Id | Kind::Guid => ("Uniqueidentifier", "UniqueidentifierType"),
+        Kind::Other { .. } => ("ManagedProperty", "ManagedPropertyType"),
         Kind::Binary => ("Virtual", "ImageType"),
         Kind::Double { .. } => ("Double", "DoubleType"),
         Kind::Text { .. } => ("String", "StringType"),
@@ -125,7 +128,7 @@ pub(super) fn definition(table: &Table, column: &Column) -> Definition {
 pub(super) fn cast_definition(table: &Table, column: &Column) -> Definition {
     let mut definition = definition(table, column);
     let own = match &column.kind {
-        Kind::Id | Kind::Guid => json!({}),
+        Kind::Id | Kind::Guid | Kind::Other { .. } => json!({}),
         Kind::Binary => json!({ "MaxHeight": 144, "MaxWidth": 144 }),
         Kind::Text { length_max, format } => json!({
             "MaxLength": length_max,

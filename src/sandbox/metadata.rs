@@ -16,8 +16,15 @@ pub(super) fn service_document(schema: &Schema, ask: &Ask) -> Answer {
     Answer::json(200, body.to_string().into_bytes())
 }
 
-/// The CSDL document: names and types, no lengths, no options, as Dataverse serves it.
+/// The CSDL document: names and types, no lengths, no options, as Dataverse serves it. One that was read is served as it is.
 pub(super) fn document(schema: &Schema) -> Answer {
+    if let Some(document) = &schema.document {
+        return Answer {
+            content_type: Some("application/xml"),
+            body: document.to_vec(),
+            ..Answer::empty(200)
+        };
+    }
     let mut xml = String::from(
         "<?xml version=\"1.0\" encoding=\"utf-8\"?><edmx:Edmx Version=\"4.0\" \
          xmlns:edmx=\"http://docs.oasis-open.org/odata/ns/edmx\"><edmx:Reference \
@@ -58,11 +65,7 @@ fn entity_type(xml: &mut String, schema: &Schema, table: &Table) {
                 "<NavigationProperty Name=\"{}\" Type=\"mscrm.{}\" Nullable=\"false\" \
                  Partner=\"{}\"><ReferentialConstraint Property=\"{}\" ReferencedProperty=\"{}\" \
                  /></NavigationProperty>",
-                target.navigation,
-                target.table,
-                target.relationship,
-                column.property(),
-                pointed_at.primary_id
+                target.navigation, target.table, target.relationship, column.property, pointed_at.primary_id
             ));
         }
     }
@@ -84,7 +87,7 @@ fn property(xml: &mut String, column: &Column) {
     };
     xml.push_str(&format!(
         "<Property Name=\"{}\" Type=\"{}\"{facet} />",
-        column.property(),
+        column.property,
         column.kind.edm_type()
     ));
 }

@@ -12,6 +12,7 @@ mod association;
 mod attributes;
 mod batch;
 mod bulk;
+mod csdl;
 mod definitions;
 mod draft;
 mod entities;
@@ -20,6 +21,7 @@ mod faults;
 mod filter;
 mod finops;
 mod front;
+mod imported;
 mod known;
 mod line;
 mod literal;
@@ -180,7 +182,7 @@ pub enum SandboxError {
         path: PathBuf,
     },
     /// The metadata document cannot be served.
-    #[error("the metadata document `{path}` cannot be served: {reason}")]
+    #[error("the metadata document `{path}` cannot be used: {reason}")]
     Metadata {
         /// The file.
         path: PathBuf,

@@ -177,7 +177,7 @@ impl<'t> Selection<'t> {
         record.insert("@odata.etag".to_owned(), Json::from(format!("W/\"{version}\"")));
         let mut index = 2;
         for column in &self.columns {
-            let property = column.property();
+            let property = &column.property;
             let value = served(column, row.get_ref(index)?);
             index += 1;
             let mut target = column.targets().first();
@@ -205,7 +205,7 @@ impl<'t> Selection<'t> {
                     );
                 }
             }
-            record.insert(property, value);
+            record.insert(property.clone(), value);
         }
         debug_assert!(record.contains_key(&table.primary_id));
         Ok(record)
@@ -402,7 +402,7 @@ impl Conditions {
 }
 
 /// `a eq 1 or a eq 2 or …`: the one property and its values. Bulk look-ups have hundreds of terms and an index to use.
-fn same_property(terms: &[Filter]) -> Option<(&str, Vec<&Literal>)> {
+pub(super) fn same_property(terms: &[Filter]) -> Option<(&str, Vec<&Literal>)> {
     let mut name = None;
     let mut literals = Vec::new();
     for term in terms {

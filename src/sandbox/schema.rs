@@ -68,6 +68,8 @@ pub(super) struct SystemSlots {
 pub(super) struct Column {
     /// Logical name, `emailaddress1`.
     pub(super) name: String,
+    /// The property under which it is read: a lookup is `_primarycontactid_value`.
+    pub(super) property: String,
     /// Written form, `EMailAddress1`.
     pub(super) schema_name: String,
     /// What people call it.
@@ -81,7 +83,7 @@ pub(super) struct Column {
     /// Whether an update takes a value; otherwise the value is ignored.
     pub(super) updatable: bool,
     /// SQL expression of a column that is computed from others.
-    pub(super) computed: Option<&'static str>,
+    pub(super) computed: Option<String>,
     /// Where its value stands among the bound values; a lookup with several targets also uses the next one.
     pub(super) slot: Option<usize>,
 }
@@ -112,6 +114,8 @@ pub(super) enum Kind {
     Integer { min: i32, max: i32 },
     /// Int64, only used by the row version.
     BigInt,
+    /// A type that no record here has a value of, as `$metadata` names it.
+    Other { edm_type: String },
     /// Bytes, in base64.
     Binary,
     /// Binary floating point number, rounded to `precision`.
@@ -323,7 +327,7 @@ impl Table {
             keys,
             slots,
             by_name: columns.iter().enumerate().map(|(i, c)| (c.name.clone(), i)).collect(),
-            by_property: columns.iter().enumerate().map(|(i, c)| (c.property(), i)).collect(),
+            by_property: columns.iter().enumerate().map(|(i, c)| (c.property.clone(), i)).collect(),
             by_navigation,
             columns,
         }
@@ -356,14 +360,6 @@ impl Table {
 }
 
 impl Column {
-    /// The property under which the column is read: a lookup is `_primarycontactid_value`.
-    pub(super) fn property(&self) -> String {
-        match self.kind {
-            Kind::Lookup { .. } => format!("_{}_value", self.name),
-            _ => self.name.clone(),
-        }
-    }
-
     /// What a lookup can point at; empty for every other column.
     pub(super) fn targets(&self) -> &[Target] {
         match &self.kind {
@@ -380,9 +376,10 @@ impl Column {
 
 impl Kind {
     /// The type in `$metadata`.
-    pub(super) fn edm_type(&self) -> &'static str {
+    pub(super) fn edm_type(&self) -> &str {
         match self {
             Kind::Id | Kind::Guid | Kind::Lookup { .. } => "Edm.Guid",
+            Kind::Other { edm_type } => edm_type,
             Kind::Binary => "Edm.Binary",
             Kind::Double { .. } => "Edm.Double",
             Kind::Text { .. } | Kind::Memo { .. } | Kind::MultiChoice { .. } => "Edm.String",

@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::finops::Finops;
 use super::schema::Schema;
 use super::store::Session;
-use super::{SandboxDialect, SandboxError, SandboxOptions, entities, known};
+use super::{SandboxDialect, SandboxError, SandboxOptions, entities, imported, known};
 
 /// The product that answers.
 #[derive(Clone)]
@@ -28,10 +28,9 @@ impl Service {
     pub(super) fn of(options: &SandboxOptions) -> Result<Self, SandboxError> {
         match (&options.dialect, &options.metadata) {
             (SandboxDialect::Dataverse, None) => Ok(Service::Dataverse(Arc::new(entities::built_in()))),
-            (SandboxDialect::Dataverse, Some(path)) => Err(SandboxError::Metadata {
-                path: path.clone(),
-                reason: "a metadata document is served in the dialect `finops` alone".to_owned(),
-            }),
+            (SandboxDialect::Dataverse, Some(path)) => {
+                imported::read(path).map(|schema| Service::Dataverse(Arc::new(schema)))
+            }
             (SandboxDialect::Finops(finops), metadata) => {
                 Finops::open(finops, metadata.as_deref()).map(|finops| Service::Finops(Arc::new(finops)))
             }
@@ -78,6 +77,21 @@ impl Service {
         match self {
             Service::Dataverse(schema) => api::described(schema, ask),
             Service::Finops(finops) => finops.described(ask),
+        }
+    }
+
+    /// Makes what the store lacks for these entity sets, before the transaction that needs it begins.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) fn make_ready<'n>(
+        &self,
+        session: &Session<'_>,
+        sets: impl Iterator<Item = &'n str>,
+    ) -> rusqlite::Result<()> {
+        match self {
+            Service::Dataverse(_) => Ok(()),
+            Service::Finops(finops) => finops.make_ready(session, sets),
         }
     }
 

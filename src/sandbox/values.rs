@@ -98,6 +98,8 @@ pub(super) fn checked(table: &Table, column: &Column, value: &Json) -> Result<Va
             let at = value.as_str().and_then(instant).ok_or_else(unlike)?;
             not_too_early(stored_instant(at))
         }
+        // The service ignores what it does not let be written.
+        Kind::Other { .. } => Ok(Value::Null),
         Kind::Id | Kind::Guid => {
             let id: Uuid = value.as_str().and_then(|text| text.parse().ok()).ok_or_else(unlike)?;
             Ok(Value::Text(id.to_string()))

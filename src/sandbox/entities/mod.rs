@@ -40,8 +40,14 @@ fn naming(
 
 /// A column that is optional and can be written.
 fn column(schema_name: &str, label: &str, kind: Kind) -> Column {
+    let name = schema_name.to_lowercase();
+    let property = match kind {
+        Kind::Lookup { .. } => format!("_{name}_value"),
+        _ => name.clone(),
+    };
     Column {
-        name: schema_name.to_lowercase(),
+        name,
+        property,
         schema_name: schema_name.to_owned(),
         label: label.to_owned(),
         kind,
@@ -70,8 +76,8 @@ impl Column {
         Column { creatable: false, ..self }
     }
 
-    fn computed(self, expression: &'static str) -> Self {
-        Column { computed: Some(expression), ..self.read_only() }
+    fn computed(self, expression: &str) -> Self {
+        Column { computed: Some(expression.to_owned()), ..self.read_only() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod disturbances;
+mod imported;
 mod limits;
 mod service;
 
