@@ -9,7 +9,6 @@ use super::names::{fold_name, has_sheets, workbook_stem};
 use super::raw_sidecar::RawSidecar;
 use super::settings::Settings;
 use super::sidecar::{Concerned, Sidecar, SidecarFaults};
-use super::target::Target;
 use super::values;
 use crate::domain::job::PARTS_MAX;
 use crate::domain::settings::{LeftOpen, LoadSettings, Mode};
@@ -193,7 +192,9 @@ fn load(
             "`mode` is `edit`, which knows a record by the id in its row; take `key` out, or use `upsert`";
         audit.contradiction::<()>(&place.of(audit, "key"), sentence.to_owned());
     }
-    if mode.needs_key() && key.as_ref().is_some_and(Vec::is_empty) {
+    // An entity of Finance & Operations has one key, which everybody knows.
+    let knows_key = settings.target.is_finops();
+    if mode.needs_key() && !knows_key && key.as_ref().is_some_and(Vec::is_empty) {
         let sentence = format!(
             "`mode` is `{}`, which needs to know the records; name the column or columns that do with `key`",
             mode.as_str()
@@ -206,18 +207,13 @@ fn load(
         audit.contradiction::<()>(&place.of(audit, "overwrite"), sentence.to_owned());
     }
     let legal_entity = raw.legal_entity.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    match &settings.target {
-        Target::Finops(_) => {}
-        Target::Sandbox(_) | Target::Dataverse(_) => {
-            if legal_entity.is_some() {
-                let sentence = format!(
-                    "`legal_entity` is a setting of Finance & Operations; this configuration writes to {}, which has no \
-                     legal entities; take it out, or leave it empty",
-                    settings.target.product()
-                );
-                audit.contradiction::<()>(&place.of(audit, "legal_entity"), sentence);
-            }
-        }
+    if legal_entity.is_some() && !settings.target.is_finops() {
+        let sentence = format!(
+            "`legal_entity` is a setting of Finance & Operations; this configuration writes to {}, which has no legal \
+             entities; take it out, or leave it empty",
+            settings.target.product()
+        );
+        audit.contradiction::<()>(&place.of(audit, "legal_entity"), sentence);
     }
     let own_table = raw.table_name.is_some();
     let table_name = values::table_name(audit, raw.table_name, stem, &place.of(audit, "table_name"));

@@ -97,6 +97,8 @@ pub(super) struct RawTarget {
     /// `sandbox` is the embedded rehearsal server, `dataverse` and `finops` (Finance & Operations) the services.
     #[schemars(required)]
     pub kind: Option<RawKind>,
+    /// Sandbox: the product that it stands for, by default `dataverse`.
+    pub dialect: Option<RawDialect>,
     /// Sandbox: the folder of its store; by default `sandbox` beside the dropbox.
     #[schemars(length(min = 1))]
     pub store: Option<String>,
@@ -175,6 +177,15 @@ pub(super) enum RawValidate {
     Sample,
     All,
     Off,
+}
+
+/// The products that a rehearsal server can stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum RawDialect {
+    Dataverse,
+    Finops,
 }
 
 /// The kinds of targets.

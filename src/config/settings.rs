@@ -161,7 +161,9 @@ impl Settings {
         match &self.target {
             Target::Sandbox(sandbox) => {
                 let listen = sandbox.listen.map_or_else(|| "any free port".to_owned(), |at| at.to_string());
+                let dialect = if sandbox.finops { "finops" } else { "dataverse" };
                 lines.extend([
+                    ("target.dialect", dialect.to_owned()),
                     ("target.store", sandbox.store.display().to_string()),
                     ("target.listen", listen),
                 ]);
@@ -447,7 +449,11 @@ mod tests {
         assert_eq!(settings.checkpoints, Path::new("/srv/ddu/checkpoints"));
         assert_eq!(
             settings.target,
-            Target::Sandbox(target::SandboxTarget { store: "/srv/ddu/sandbox".into(), listen: None })
+            Target::Sandbox(target::SandboxTarget {
+                finops: false,
+                store: "/srv/ddu/sandbox".into(),
+                listen: None
+            })
         );
         assert_eq!(
             (settings.database.as_str(), settings.quarantine_database.as_str()),

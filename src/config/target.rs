@@ -8,7 +8,7 @@ use url::Url;
 use super::audit::Audit;
 use super::fault::JsonPath;
 use super::place;
-use super::raw::{RawKind, RawPrincipal, RawTarget};
+use super::raw::{RawDialect, RawKind, RawPrincipal, RawTarget};
 use super::secret::{SecretError, SecretSource};
 use super::shape::concealed;
 
@@ -29,6 +29,8 @@ pub enum Target {
 /// The embedded rehearsal server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxTarget {
+    /// Whether it stands for Finance & Operations; else it stands for Dataverse.
+    pub finops: bool,
     /// The folder of its store.
     pub store: PathBuf,
     /// Where it listens; `None` is any free port of 127.0.0.1.
@@ -109,6 +111,15 @@ impl Target {
         }
     }
 
+    /// Whether rows go to Finance & Operations, or to what stands for it.
+    pub fn is_finops(&self) -> bool {
+        match self {
+            Target::Sandbox(sandbox) => sandbox.finops,
+            Target::Dataverse(_) => false,
+            Target::Finops(_) => true,
+        }
+    }
+
     /// The product's name in a sentence.
     pub fn product(&self) -> &'static str {
         match self {
@@ -184,11 +195,13 @@ fn sandbox(
         Some(address) => address,
         None => None,
     };
-    Some(SandboxTarget { store: store?, listen })
+    let finops = raw.dialect == Some(RawDialect::Finops);
+    Some(SandboxTarget { finops, store: store?, listen })
 }
 
 fn service(audit: &mut Audit<'_>, raw: RawTarget, base: &Path, kind: &str) -> Option<ServiceTarget> {
-    for (key, value) in [("store", &raw.store), ("listen", &raw.listen)] {
+    let dialect = raw.dialect.map(|_| String::new());
+    for (key, value) in [("dialect", &dialect), ("store", &raw.store), ("listen", &raw.listen)] {
         if value.is_some() {
             let sentence =
                 format!("`{key}` is a setting of the sandbox, and this target is `{kind}`; take `{key}` out");

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembly::Access;
 use crate::config::{ServiceTarget, Settings, Target};
 use crate::io::dynamics::{ConnectSettings, Credential, Dialect, Dynamics, PrincipalSettings, WireLimits};
-use crate::sandbox::{Sandbox, SandboxOptions};
+use crate::sandbox::{Sandbox, SandboxDialect, SandboxOptions};
 
 /// The file in the sandbox's folder that holds its rows.
 pub const SANDBOX_FILE: &str = "sandbox.sqlite";
@@ -33,7 +33,12 @@ impl OpenTarget {
     pub async fn open(settings: &Settings, now: fn() -> Timestamp, access: Access) -> anyhow::Result<Self> {
         match &settings.target {
             Target::Sandbox(sandbox) => {
-                let options = SandboxOptions::at(sandbox.store.join(SANDBOX_FILE));
+                let mut options = SandboxOptions::at(sandbox.store.join(SANDBOX_FILE));
+                let mut kind = Dialect::Dataverse;
+                if sandbox.finops {
+                    options.dialect = SandboxDialect::finops();
+                    kind = Dialect::Finops;
+                }
                 let server = match access {
                     Access::Work => Sandbox::open(options),
                     Access::Look => Sandbox::copy(options),
@@ -58,7 +63,7 @@ impl OpenTarget {
                 )]
                 let handle = tokio::spawn(serving);
                 let connect = ConnectSettings {
-                    kind: Dialect::Dataverse,
+                    kind,
                     url: url.clone(),
                     authority: url,
                     tenant_id: "sandbox".to_owned(),
@@ -70,7 +75,7 @@ impl OpenTarget {
                     bulk_upserts: false,
                     now,
                     name: Some("sandbox".to_owned()),
-                    limits: WireLimits::default(),
+                    limits: WireLimits::of(kind),
                 };
                 let dynamics = Dynamics::connect(connect)?;
                 Ok(OpenTarget { dynamics, name: "sandbox".to_owned(), server: Some((stop, handle)) })
@@ -89,7 +94,7 @@ impl OpenTarget {
                     bulk_upserts: service.bulk_upserts,
                     now,
                     name: None,
-                    limits: WireLimits::default(),
+                    limits: WireLimits::of(kind),
                 };
                 let dynamics = Dynamics::connect(connect)?;
                 Ok(OpenTarget { dynamics, name: service.url.to_string(), server: None })

@@ -304,7 +304,7 @@ fn dataverse_answers_as_documented() {
 #[test]
 fn finance_and_operations_answer_as_documented() {
     let world = World::new();
-    let service = Service::start_finops(&world, json!([]));
+    let service = Service::finops(&world, json!([]));
     let script = include_str!("conformance/finops.http");
     play_to(&service, "/data/", script, "DDU_CONFORMANCE_FINOPS");
 }

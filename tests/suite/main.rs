@@ -18,6 +18,7 @@ mod daemon;
 mod docs;
 mod editing;
 mod evolution;
+mod finops;
 mod formats;
 mod fuzz;
 mod hostile;

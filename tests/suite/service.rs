@@ -22,7 +22,7 @@ impl Service {
     }
 
     /// Starts it as Finance & Operations.
-    pub fn start_finops(world: &World, faults: Value) -> Self {
+    pub fn finops(world: &World, faults: Value) -> Self {
         Self::listening(world, "127.0.0.1:0", "finops", faults)
     }
 

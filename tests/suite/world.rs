@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use ddu::io::delta::Lakehouse;
-use ddu::sandbox::{Sandbox, SandboxOptions};
+use ddu::sandbox::{Sandbox, SandboxDialect, SandboxOptions};
 use rust_xlsxwriter::Workbook;
 use serde_json::{Value, json};
 
@@ -213,6 +213,13 @@ impl World {
         target_rows(&store, entity_set)
     }
 
+    /// As [`World::target`], of a sandbox that stands for Finance & Operations: the records of all companies.
+    pub fn finops_target(&self, entity_set: &str) -> Vec<Value> {
+        let mut options = SandboxOptions::at(self.path().join("sandbox/sandbox.sqlite"));
+        options.dialect = SandboxDialect::finops();
+        records(options, &format!("data/{entity_set}?cross-company=true"))
+    }
+
     /// The lines of the migration log about a table, `ddu log --json`.
     pub fn log_of(&self, table: &str) -> Vec<Value> {
         self.json_lines(&["log", "--table", table, "--json"])
@@ -307,8 +314,12 @@ impl World {
 
 /// All records of an entity in a sandbox's store, asked over HTTP from a server of our own.
 pub fn target_rows(store: &Path, entity_set: &str) -> Vec<Value> {
+    records(SandboxOptions::at(store), &format!("api/data/v9.2/{entity_set}"))
+}
+
+fn records(options: SandboxOptions, path: &str) -> Vec<Value> {
     block_on(async {
-        let sandbox = Sandbox::open(SandboxOptions::at(store)).unwrap();
+        let sandbox = Sandbox::open(options).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -330,7 +341,7 @@ pub fn target_rows(store: &Path, entity_set: &str) -> Vec<Value> {
             .await
             .unwrap();
         let token = token["access_token"].as_str().unwrap().to_owned();
-        let mut next = Some(format!("{root}/api/data/v9.2/{entity_set}"));
+        let mut next = Some(format!("{root}/{path}"));
         let mut rows = Vec::new();
         while let Some(url) = next.take() {
             let page: Value = client.get(url).bearer_auth(&token).send().await.unwrap().json().await.unwrap();

@@ -106,7 +106,7 @@ async fn each_user_is_asked_who_it_is() {
     let client = two(&fake);
     fake.world.lock().unwrap().strangers = vec!["two"];
     let answers = client.who_are_we().await;
-    assert_eq!(answers[0], ("one".to_owned(), Ok("u1".to_owned())));
+    assert_eq!(answers[0], ("one".to_owned(), Ok("we are user u1 there".to_owned())));
     assert!(answers[1].1.as_ref().unwrap_err().contains("not an application user of this environment"));
 }
 
