@@ -77,9 +77,16 @@ pub enum Command {
     /// Look at refused rows, or get them as a workbook to fix
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
-    /// Count what was written and read it back from Dynamics; says what is not as it was sent, and notes the outcome
+    /// Count what was written and read it back from Dynamics
+    ///
+    /// Says of each table what was checked and what is not as it was sent, and notes the outcome in the state table. Works
+    /// beside a running daemon. Ends with 3 where something is not as it was written.
     Validate(ValidateArgs),
-    /// Delete what a job created in Dynamics, newest first; records that were changed since stay. Needs the dropbox for itself
+    /// Delete what a job created in Dynamics
+    ///
+    /// Shows what it would do and asks. The last record goes first. Records that the job only updated, or that were changed
+    /// since, stay and are listed with the reason. Not beside a running daemon. Ends with 3 where records stayed that the
+    /// job created. Killed, it goes on when it is called again, or when the daemon starts.
     Undo(UndoArgs),
     /// Hold workbooks against the target and say what would be refused; nothing is written
     Check {

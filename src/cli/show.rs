@@ -29,6 +29,21 @@ pub(super) fn run(settings: &Settings, job: &JobId, json: bool, out: &mut dyn Wr
         }
         return Ok(ALL_WRITTEN);
     }
+    if let Some(undo) = spool.undo_archived(job)? {
+        let folder = spool.archive_dir(job).path().display().to_string();
+        if json {
+            writeln!(
+                out,
+                "{}",
+                json!({"undo": undo.undo, "undoes": undo.undoes, "begun_at": undo.begun_at, "place": "archived", "folder": folder})
+            )?;
+        } else {
+            writeln!(out, "undo      {} of job {}", undo.undo, undo.undoes)?;
+            writeln!(out, "begun     {}", undo.begun_at.strftime("%Y-%m-%d %H:%M:%S UTC"))?;
+            writeln!(out, "folder    {folder}; its journal names every row that was deleted or stayed")?;
+        }
+        return Ok(ALL_WRITTEN);
+    }
     bail!("there is no job {job}; `ddu status` and `ddu log` name jobs by their ids")
 }
 

@@ -96,7 +96,6 @@ pub async fn run(
     let pipeline = assembly.pipeline.clone();
     pipeline.spool.prepare().context("the dropbox cannot be prepared")?;
     let lock = take_dropbox(&pipeline.spool).await?;
-    pipeline.go_on_with_undos().await.context("undos that were cut short cannot be listed")?;
     let mut services = JoinSet::new();
     let pulse = Arc::new(Pulse::new());
     let ended = CancellationToken::new();

@@ -50,6 +50,8 @@ pub struct RunLoop {
     intake: Intake,
     queue: Queue,
     working: JoinSet<Worked>,
+    /// Undos that an earlier process was killed in; jobs wait for them.
+    undoing: JoinSet<()>,
     upkeep: JoinSet<()>,
     upkeep_at: Instant,
     /// Jobs that ended since the last upkeep.
@@ -108,6 +110,7 @@ impl RunLoop {
             intake: Intake::new(),
             queue,
             working: JoinSet::new(),
+            undoing: JoinSet::new(),
             upkeep: JoinSet::new(),
             upkeep_at: now + UPKEEP_PAUSE,
             ended_since: 0,
@@ -156,6 +159,13 @@ impl RunLoop {
                     tracing::error!(job = %id, waiting_for = halt.waiting_for(), "job cannot be taken up; the others go on");
                     self.broken += 1;
                 }
+            }
+        }
+        if self.plan.until == Until::Archived && self.undoing.is_empty() {
+            for job in self.pipeline.spool.undos_begun()? {
+                tracing::info!(job = %job, "undo taken up");
+                let pipeline = self.pipeline.clone();
+                self.undoing.spawn(async move { pipeline.go_on_with_undo(&job).await });
             }
         }
         self.pipeline.board.publish_anew();
@@ -221,6 +231,11 @@ impl RunLoop {
                     }
                     if self.looks.more {
                         self.look_soon();
+                    }
+                }
+                Some(undone) = self.undoing.join_next() => {
+                    if let Err(join) = undone {
+                        std::panic::resume_unwind(join.into_panic());
                     }
                 }
                 Some(kept) = self.upkeep.join_next() => {
@@ -338,6 +353,10 @@ impl RunLoop {
     }
 
     fn start_jobs(&mut self, now: Instant) {
+        if !self.undoing.is_empty() {
+            // Rows are leaving; what comes next goes behind them.
+            return;
+        }
         while let Some(records) = self.queue.next(now, usize::from(self.pipeline.settings.jobs_at_once)) {
             let (pipeline, until) = (self.pipeline.clone(), self.plan.until);
             self.working.spawn(async move {
@@ -401,7 +420,7 @@ impl RunLoop {
     }
 
     fn is_idle(&self) -> bool {
-        self.queue.working() == 0 && self.intake.is_idle()
+        self.queue.working() == 0 && self.undoing.is_empty() && self.intake.is_idle()
     }
 
     fn is_done(&self) -> bool {

@@ -52,7 +52,8 @@ pub async fn report(spool: &Spool, lake: &Lakehouse, shown: Snapshot) -> anyhow:
         let on_board = shown.jobs.iter().find(|status| status.job == job.job);
         on_board.and_then(|status| status.waiting_for.clone())
     };
-    let jobs = open.iter().map(|open| open.status(waiting(&open.record))).collect();
+    let mut jobs: Vec<JobStatus> = open.iter().map(|open| open.status(waiting(&open.record))).collect();
+    jobs.extend(undos(spool)?);
     Ok(StatusReport { tables, jobs, dropbox: shown.dropbox, target: shown.target })
 }
 
@@ -79,6 +80,27 @@ pub fn board_of(spool: &Spool) -> anyhow::Result<Snapshot> {
     }
     let jobs = open_jobs(spool)?.iter().map(|open| open.status(nobody.clone())).collect();
     Ok(Snapshot { dropbox, jobs, target: Vec::new() })
+}
+
+/// Undos that were begun and are not done.
+fn undos(spool: &Spool) -> anyhow::Result<Vec<JobStatus>> {
+    let mut undos = Vec::new();
+    let begun = if spool.work().is_dir() { spool.undos_begun()? } else { Vec::new() };
+    for job in begun {
+        let Some(record) = spool.archive_dir(&job).record()? else { continue };
+        let waiting_for = match spool.holder() {
+            Some(_) => None,
+            None => Some(format!("`ddu undo {job}` or the next start of ddu: it was cut short")),
+        };
+        undos.push(JobStatus {
+            job,
+            workbook: record.workbook,
+            table_name: record.loads[0].table_name.clone(),
+            state: "undoing".to_owned(),
+            waiting_for,
+        });
+    }
+    Ok(undos)
 }
 
 /// A job in progress.

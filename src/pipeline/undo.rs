@@ -184,24 +184,22 @@ impl Pipeline {
         Ok((tables, folder))
     }
 
-    /// Goes on with undos that were cut short. What cannot go on now is told in the log and goes on at the next start.
-    ///
-    /// # Errors
-    /// When `.work` cannot be listed.
-    pub async fn go_on_with_undos(&self) -> Result<(), Halt> {
-        for id in self.spool.undos_begun()? {
-            let done = async {
-                let Some(undo) = self.spool.undo_begun(&id)? else { return Ok(()) };
-                let Some(job) = self.job_for_reading(&id)? else { return Ok(()) };
-                self.undo(&job, undo).await.map(drop)
+    /// Goes on with an undo that was cut short. Where it cannot go on now that is told in the log, and it goes on at the
+    /// next start.
+    pub async fn go_on_with_undo(&self, id: &JobId) {
+        let done: Result<(), Halt> = async {
+            let Some(undo) = self.spool.undo_begun(id)? else { return Ok(()) };
+            let Some(job) = self.job_for_reading(id)? else {
+                let waiting_for = format!("the operator: the folder of job {id} is gone from the archive");
+                return Err(Halt::Wait { waiting_for, retry: super::OPERATOR_WAIT });
             };
-            let done: Result<(), Halt> = done.await;
-            if let Err(halt) = done {
-                let waiting_for = halt.waiting_for();
-                tracing::error!(job = %id, waiting_for, "undo rests; it goes on with the next start or `ddu undo`");
-            }
+            self.undo(&job, undo).await.map(drop)
         }
-        Ok(())
+        .await;
+        if let Err(halt) = done {
+            let waiting_for = halt.waiting_for();
+            tracing::error!(job = %id, waiting_for, "undo rests; it goes on with the next start or `ddu undo`");
+        }
     }
 
     async fn undone_table(&self, job: &Job, table: &TableName, survey: &Survey) -> Result<UndoneTable, Halt> {

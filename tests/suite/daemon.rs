@@ -247,7 +247,7 @@ fn sixty_workbooks_at_once_all_arrive_and_those_of_one_entity_in_the_order_of_th
     assert_each_once(&world, 90);
     assert_eq!(world.target("contacts").len(), 30);
     let archived = world.archived_workbooks();
-    assert_eq!(archived.len(), 60);
+    assert_eq!(archived.len(), 60, "{archived:?}");
     // Within one table the order of arrival is the order of the rows; groups of five were seen together, by name.
     let log = world.json_lines(&["log", "--table", "accounts", "--json"]);
     assert_eq!(log.len(), 30);

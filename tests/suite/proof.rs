@@ -8,6 +8,7 @@ use calamine::{Data, Reader, Xlsx};
 use ddu::io::delta::Receipt;
 use serde_json::{Value, json};
 
+use crate::editing::Book;
 use crate::service::Service;
 use crate::world::{World, accounts, tally, workbook};
 
@@ -418,4 +419,89 @@ fn an_undo_that_is_killed_again_and_again_goes_on_where_it_stood() {
     assert_eq!(undone.len(), 1, "{log:?}");
     world.assert_conserved();
     assert_eq!(world.ddu(&["validate", "--all"]).code, 0);
+}
+
+#[test]
+fn lookups_choices_and_several_sheets_are_read_back_and_undone_together() {
+    let world = World::new();
+    let firms = vec![
+        row!["Account Name", "Account Number", "Category", "Credit Hold"],
+        row!["Quell", "A1", "Standard", "Yes"],
+        row!["Mole", "A2", "Preferred Customer", "No"],
+    ];
+    let people = vec![row!["Last Name", "Company Name"], row!["Behrens", "A1"], row!["Ito", "A2"]];
+    world.drop_bytes("both.xlsx", &workbook(&[("Firms", &firms), ("People", &people)]));
+    let lookup = json!({"Company Name": {"entity": "accounts", "column": "accountnumber"}});
+    let people = json!({"target_entity": "contacts", "lookups": lookup});
+    world.drop_json(
+        "both.xlsx.json",
+        json!({"sheets": {"Firms": {"target_entity": "accounts"}, "People": people}}),
+    );
+    world.run_once(0);
+    assert_eq!(signoffs(&world).len(), 2);
+    // The other firm, the other category: both are found, in the words of the sheet.
+    let other = "(SELECT accountid FROM account WHERE accountnumber = 'A2')";
+    meddle(&world, &format!("UPDATE contact SET parentcustomerid = {other} WHERE lastname = 'Behrens'"));
+    meddle(&world, "UPDATE account SET accountcategorycode = 1, creditonhold = 0 WHERE accountnumber = 'A1'");
+    let proofs = world.json_lines(&["validate", "--json"]);
+    let columns: Vec<&str> = proofs
+        .iter()
+        .flat_map(|proof| proof["departures"].as_array().unwrap())
+        .map(|departure| departure["column"].as_str().unwrap())
+        .collect();
+    assert_eq!(columns, ["Category", "Credit Hold", "Company Name"]);
+    let said = world.ddu(&["undo", &jobs(&world)[0], "--yes"]);
+    assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    assert_eq!((world.target("accounts").len(), world.target("contacts").len()), (1, 1), "{}", said.out);
+    world.assert_conserved();
+}
+
+#[test]
+fn rows_that_were_mended_belong_to_the_job_that_wrote_them() {
+    let world = World::new();
+    let mut rows = accounts(1, 4);
+    rows[2][0] = "x".repeat(161).into();
+    world.drop_bytes("accounts.xlsx", &workbook(&[("Sheet1", &rows)]));
+    world.drop_json("accounts.xlsx.json", json!({"target_entity": "account"}));
+    world.run_once(3);
+    let mut book = Book::open(&world.returned()[0]);
+    book.first().set(1, "Account Name", "Mended");
+    world.drop_bytes("mended.xlsx", &book.save());
+    world.run_once(0);
+    let jobs = jobs(&world);
+    assert_eq!(world.ddu(&["undo", &jobs[0], "--yes"]).code, 0);
+    assert_eq!(tally(&world.target("accounts"), "name"), [("Mended".to_owned(), 1)].into());
+    assert_eq!(world.counts("accounts"), [1, 1, 0, 0]);
+    assert_eq!(world.ddu(&["undo", &jobs[1], "--yes"]).code, 0);
+    assert_eq!(world.counts("accounts"), [0, 0, 0, 0]);
+    world.assert_conserved();
+}
+
+#[test]
+fn an_undo_that_was_cut_short_is_shown_until_the_daemon_has_brought_it_to_its_end() {
+    let world = World::new();
+    let mut service = Service::start(&world, json!([]));
+    world.configure(json!({"target": service.target()}));
+    load(&world, "accounts.xlsx", (1, 5), json!({}));
+    let job = jobs(&world).remove(0);
+    // The preview reads, the undo reads again, the third batch deletes.
+    service.restart(&world, json!([{"on": {"kind": "batch", "request": 3}, "answer": {"delay_ms": 60_000}}]));
+    let mut undo = world.start(world.command(&["undo", &job, "--yes"]));
+    let journal = world.dropbox().join(format!(".work/undo-{job}/journal.jsonl"));
+    world.wait_for("the deletions to leave", || {
+        std::fs::read_to_string(&journal).is_ok_and(|text| text.contains("batch_sent")).then_some(())
+    });
+    undo.signal("KILL");
+    undo.end();
+    service.restart(&world, json!([]));
+    let shown = &world.status()["jobs"][0];
+    assert_eq!((&shown["job"], &shown["state"]), (&json!(job), &json!("undoing")));
+    assert!(shown["waiting_for"].as_str().unwrap().contains("ddu undo"), "{shown}");
+    world.run_once(0);
+    assert_eq!((world.counts("accounts"), world.target("accounts").len()), ([0, 0, 0, 0], 0));
+    assert_eq!(world.status()["jobs"], json!([]));
+    let log = world.log_of("accounts");
+    let undo = log.last().unwrap()["job"].as_str().unwrap();
+    let said = world.ddu(&["show", undo]);
+    assert!(said.out.contains(&format!("of job {job}")), "{}{}", said.out, said.err);
 }

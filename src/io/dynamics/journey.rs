@@ -519,6 +519,25 @@ async fn an_answer_that_does_not_heed_the_question_leaves_it_open() {
     assert_eq!(effects(&sent(&client, &operations).await.unwrap()), [(Effect::Unknown, None)]);
 }
 
+#[tokio::test]
+async fn a_deletion_of_a_version_that_is_no_more_is_refused_at_once_and_not_tried_again() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let plan = plan(&client, &["name"], &settings(Mode::Insert, &[])).await.unwrap();
+    fake.put(&path(1), json!({}));
+    fake.put(&path(2), json!({}));
+    let deletion = |number| plan.deletion(RowId(id(number)), id(number), Some("W/\"7\""));
+    let body = r#"{"error":{"code":"0x80060882","message":"The version does not match."}}"#;
+    fake.script([Fault::Row { holding: "0001)", status: 412, body }]);
+    let report = client
+        .send(&[deletion(1), deletion(2)], BatchShape::Independent, History::InDoubt, &quiet)
+        .await
+        .unwrap();
+    assert_eq!(report.attempts, 1);
+    assert!(matches!(report.outcomes[0], Outcome::Refused(_)) && is_written(&report.outcomes[1]));
+    assert_eq!(fake.records().keys().collect::<Vec<_>>(), [&path(1)]);
+}
+
 // ---- modes ---------------------------------------------------------------------------------------------------------
 
 #[tokio::test]

@@ -67,20 +67,17 @@ impl Pipeline {
             }
         }
         let mut undone: HashMap<String, bool> = HashMap::new();
-        let mut seen = vec![false; survey.doomed.len()];
+        let own: Vec<Timestamp> = survey.doomed.iter().map(|doomed| doomed.time).collect();
         let mut reader = self.lake.receipts(ReceiptsOf::All).await?;
         while let Some(receipts) = reader.next().await? {
             for receipt in receipts {
                 let place = record_of(&receipt).and_then(|record| places.get(&record).copied());
                 let Some(place) = place else { continue };
+                // Receipts stand in the order of the claims, which with `order` need not be that of the writes.
+                if receipt.job == job.record.job.as_str() || receipt.time < own[place] {
+                    continue;
+                }
                 let doomed = &mut survey.doomed[place];
-                if receipt.job == job.record.job.as_str() {
-                    seen[place] = true;
-                    continue;
-                }
-                if !seen[place] {
-                    continue;
-                }
                 doomed.time = doomed.time.max(receipt.time);
                 let is_undone =
                     undone.entry(receipt.job.clone()).or_insert_with_key(|job| self.spool.is_undone(job));

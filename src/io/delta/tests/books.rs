@@ -120,6 +120,67 @@ async fn receipts_are_found_by_table_and_by_job() {
 }
 
 #[tokio::test]
+async fn rows_that_are_taken_back_leave_table_and_receipts_once_and_those_of_other_jobs_stay() {
+    let world = World::new().await;
+    let (lake, customers) = (&world.lake, customers());
+    for by in [1_u8, 2] {
+        let first = u32::from(by) * 10;
+        world.stage(&columns(), &rows(by, first..first + 4), StageKind::Append, txn(u64::from(by))).await;
+        let begun = lake.append_receipts(&customers, &txn(u64::from(by))).await.unwrap();
+        let Begin::Open(mut writer) = begun else { panic!("each job is new") };
+        // The second job wrote the first one's rows once more.
+        let written: Vec<Receipt> = (10..14)
+            .map(|number| Receipt {
+                table_name: "customers".into(),
+                row_id: id(number),
+                target_key: format!("key {number}"),
+                job: job(by).to_string(),
+                batch_id: 0,
+                time: at(1),
+                created: Some(by == 1),
+                record_id: None,
+            })
+            .collect();
+        writer.add(&written).await.unwrap();
+        writer.commit().await.unwrap();
+    }
+    let leaving = [id(10), id(12), id(20)].into();
+    for _ in 0..2 {
+        lake.unstage(&customers, &job(1), &leaving, &txn(3)).await.unwrap();
+        lake.withdraw_receipts(&customers, &job(1), &leaving, &txn(3)).await.unwrap();
+        let left: Vec<RowId> = world.newest().await.iter().map(|row| row.id).collect();
+        assert_eq!(left, [11, 13, 20, 21, 22, 23].map(id), "row 20 is the other job's");
+        let mut reader = lake.receipts(ReceiptsOf::All).await.unwrap();
+        let mut receipts = Vec::new();
+        while let Some(more) = reader.next().await.unwrap() {
+            receipts.extend(more.into_iter().map(|receipt| (receipt.row_id, receipt.created)));
+        }
+        let first = [11, 13].map(|number| (id(number), Some(true)));
+        let second = [10, 11, 12, 13].map(|number| (id(number), Some(false)));
+        assert_eq!(receipts, [&first[..], &second[..]].concat());
+    }
+    // A commit whose answer was lost is found in the log, also where there is more to take by now.
+    lake.unstage(&customers, &job(1), &[id(11)].into(), &txn(3)).await.unwrap();
+    assert_eq!(lake.staged_count(&customers).await.unwrap(), 6);
+}
+
+#[tokio::test]
+async fn a_state_is_only_marked_as_validated_while_it_is_the_one_that_was_checked() {
+    let world = World::new().await;
+    let lake = &world.lake;
+    lake.put_state(&state_row("a", 3), "done", &txn(1)).await.unwrap();
+    let seen = lake.states().await.unwrap().remove(0);
+    lake.put_state(&state_row("b", 3), "done", &txn(2)).await.unwrap();
+    assert!(world.another().await.mark_validated(&seen, true, "all of it").await.unwrap());
+    let marked = lake.states().await.unwrap().remove(0);
+    assert_eq!((marked.validated, marked.validation.as_deref()), (true, Some("all of it")));
+    lake.put_state(&state_row("a", 4), "done", &txn(3)).await.unwrap();
+    assert!(!lake.mark_validated(&marked, true, "too late").await.unwrap());
+    assert!(!lake.states().await.unwrap()[0].validated);
+    assert!(lake.has_state(&TableName::try_from("a".to_owned()).unwrap(), "done", &txn(3)).await.unwrap());
+}
+
+#[tokio::test]
 async fn receipts_of_an_earlier_version_stay_and_take_the_new_columns() {
     // The table is as the first version made it, with a row of that time in it.
     let world = World::new().await;

@@ -52,6 +52,22 @@ fn an_upsert_asks_for_the_records_id_and_no_more() {
 }
 
 #[test]
+fn a_deletion_names_the_version_that_was_read_and_reads_stand_side_by_side() {
+    let version = Condition::Version(Arc::from("W/\"470867\""));
+    let deletion = operation("accounts(1)", None, version);
+    let batch = batch(&[&deletion], BatchShape::Independent, "/api/data/v9.2/");
+    assert!(
+        batch.body.contains("DELETE /api/data/v9.2/accounts(1) HTTP/1.1\r\nIf-Match: W/\"470867\"\r\n\r\n")
+    );
+    let paths = ["accounts(1)?$select=name", "accounts(2)?$select=name"];
+    let batch = reads(paths.into_iter(), "/api/data/v9.2/");
+    for path in paths {
+        assert!(batch.body.contains(&format!("\r\n\r\nGET /api/data/v9.2/{path} HTTP/1.1\r\nAccept: ")));
+    }
+    assert_eq!(batch.body.matches("--batch_").count(), 3);
+}
+
+#[test]
 fn a_change_set_is_nested_and_numbers_its_operations_from_one() {
     let first = operation("accounts(1)", Some("{}"), Condition::Any);
     let second = operation("accounts(2)", Some("{}"), Condition::Any);
