@@ -19,10 +19,9 @@ use crate::io::delta::{ReceiptsOf, StateRow};
 use crate::io::durable;
 use crate::io::signoff::{Fact, sign_off};
 
-pub(super) use choose::record_of;
 use choose::{Tally, choose, tally};
-pub(super) use reading::CLOCK_DOUBT;
 use reading::Reading;
+pub(super) use reading::{CLOCK_DOUBT, KEY_UNKNOWN};
 pub(super) use sender::Sender;
 
 /// Receipts that are read back where nobody asks for another number: two requests.
@@ -241,7 +240,7 @@ impl Pipeline {
         };
         let mut counts = [0_u64; 5];
         for round in 0..rounds {
-            let chosen = choose(&self.lake, of, &table, how, (round, rounds)).await?;
+            let chosen = choose((&self.lake, &self.dynamics), of, &table, how, (round, rounds)).await?;
             let mut reading = Reading::new(self, &table, chosen);
             reading
                 .read(job, |read| match read {

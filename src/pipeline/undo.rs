@@ -10,7 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::claim::Job;
-use super::prove::Sender;
+use super::prove::{KEY_UNKNOWN, Sender};
 use super::{Halt, Pipeline};
 use crate::domain::job::{JobId, TxnVersion};
 use crate::domain::refusal::Severity;
@@ -257,8 +257,15 @@ impl Pipeline {
                 Fate::Gone => deleted.push(one.doomed.row),
                 Fate::Left(row) => left.push(row),
                 Fate::Delete(etag) => {
-                    operations.push(sender.plan.deletion(one.doomed.row, one.doomed.record, etag.as_deref()));
-                    going.push(one.doomed);
+                    let Doomed { row, record, .. } = &one.doomed;
+                    let deletion = sender.plan.deletion(*row, record, etag.as_deref());
+                    match deletion.zip(Sought::record(&sender.plan, record)) {
+                        Some((operation, sought)) => {
+                            operations.push(operation);
+                            going.push((one.doomed, sought));
+                        }
+                        None => left.push(one.doomed.left(KEY_UNKNOWN.to_owned())),
+                    }
                 }
             }
         }
@@ -271,15 +278,16 @@ impl Pipeline {
             // A record that a deletion does not find is gone, which is all that is wanted.
             let sent = self.dynamics.send(&operations, BatchShape::Independent, History::InDoubt, &waiting);
             let report = sent.await?;
-            let mut refused = Vec::new();
-            for (doomed, outcome) in going.into_iter().zip(report.outcomes) {
+            let (mut refused, mut sought) = (Vec::new(), Vec::new());
+            for ((doomed, one), outcome) in going.into_iter().zip(report.outcomes) {
                 match outcome {
                     Outcome::Written(_) => deleted.push(doomed.row),
-                    Outcome::Refused(refusal) => refused.push((doomed, refusal)),
+                    Outcome::Refused(refusal) => {
+                        refused.push((doomed, refusal));
+                        sought.push(one);
+                    }
                 }
             }
-            let sought: Vec<Sought> =
-                refused.iter().map(|(doomed, _)| Sought::record(&sender.plan, doomed.record)).collect();
             let found = self.dynamics.read_back(&sender.plan, &sought).await?.found;
             for ((doomed, refusal), found) in refused.into_iter().zip(found) {
                 match found {
@@ -380,6 +388,6 @@ fn newest_first(job: &Job) -> Vec<(u16, TableName)> {
 impl Doomed {
     /// The row, with the reason why its record stays.
     fn left(&self, reason: String) -> LeftRow {
-        LeftRow { row: self.row, record: self.record.hyphenated().to_string(), reason }
+        LeftRow { row: self.row, record: self.record.to_string(), reason }
     }
 }

@@ -526,7 +526,8 @@ async fn a_deletion_of_a_version_that_is_no_more_is_refused_at_once_and_not_trie
     let plan = plan(&client, &["name"], &settings(Mode::Insert, &[])).await.unwrap();
     fake.put(&path(1), json!({}));
     fake.put(&path(2), json!({}));
-    let deletion = |number| plan.deletion(RowId(id(number)), id(number), Some("W/\"7\""));
+    let deletion =
+        |number| plan.deletion(RowId(id(number)), &Record::Id(id(number)), Some("W/\"7\"")).unwrap();
     let body = r#"{"error":{"code":"0x80060882","message":"The version does not match."}}"#;
     fake.script([Fault::Row { holding: "0001)", status: 412, body }]);
     let report = client

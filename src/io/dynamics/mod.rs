@@ -54,7 +54,7 @@ pub use pace::{PaceReport, Way};
 pub use pilot::Counts;
 pub use plan::{EntityKeyColumns, PlannedColumn, Role, RowPlan};
 pub use principals::PrincipalReport;
-pub use read_back::{Difference, Found, ReadBack, Sought};
+pub use read_back::{Difference, Found, ReadBack, Record, Sought};
 pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
 pub use verdict::{Class, Setback, Verdict, judge};
 

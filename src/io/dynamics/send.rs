@@ -265,6 +265,7 @@ impl Sending<'_> {
             method: Verb::POST,
             path: &path,
             prefer: each_for_itself.then_some("odata.continue-on-error"),
+            if_match: None,
             body: Some((&content_type, body.into())),
             rows: group.len(),
         };

@@ -52,6 +52,8 @@ pub(super) struct Request<'a> {
     /// Relative to the API's root, already encoded.
     pub(super) path: &'a str,
     pub(super) prefer: Option<&'a str>,
+    /// The version that the record must have.
+    pub(super) if_match: Option<&'a str>,
     /// Content type and bytes.
     pub(super) body: Option<(&'a str, Bytes)>,
     /// Rows that it writes; none for a read.
@@ -252,7 +254,14 @@ impl Wire {
 
     /// Reads `$metadata`, once, and passes it on piece by piece; an answer that says "no" has a body like any other.
     pub(super) async fn metadata(&self, into: &Sender<Bytes>) -> Result<Answer, Stumble> {
-        let request = Request { method: Method::GET, path: METADATA_PATH, prefer: None, body: None, rows: 0 };
+        let request = Request {
+            method: Method::GET,
+            path: METADATA_PATH,
+            prefer: None,
+            if_match: None,
+            body: None,
+            rows: 0,
+        };
         self.passed_on(&request, &unheard, Some(into)).await
     }
 
@@ -286,14 +295,16 @@ impl Wire {
     /// # Errors
     /// As [`Self::once`].
     pub(super) async fn get_as(&self, principal: usize, path: &str) -> Result<Answer, Stumble> {
-        let request = Request { method: Method::GET, path, prefer: None, body: None, rows: 0 };
+        let request =
+            Request { method: Method::GET, path, prefer: None, if_match: None, body: None, rows: 0 };
         self.attempt(&self.principals.permit_for(principal), &request, None).await
     }
 
     /// Whether the list at `path` has any element; `None` when there is no telling now. What the service does not know, or
     /// does not let us read, it does not have for us; and nobody is set aside for asking.
     pub(super) async fn lists_any(&self, path: &str) -> Option<bool> {
-        let request = Request { method: Method::GET, path, prefer: None, body: None, rows: 0 };
+        let request =
+            Request { method: Method::GET, path, prefer: None, if_match: None, body: None, rows: 0 };
         let permit = self.principals.admit(&[], self.limits.wait_max, &unheard).await.ok()?;
         match self.attempt(&permit, &request, None).await {
             Ok(answer) if answer.status < 400 => {
@@ -403,6 +414,9 @@ impl Wire {
         if let Some(prefer) = request.prefer {
             call = call.header("Prefer", prefer);
         }
+        if let Some(etag) = request.if_match {
+            call = call.header("If-Match", etag);
+        }
         if let Some((content_type, body)) = &request.body {
             call = call.header("Content-Type", *content_type).body(body.clone());
         }
@@ -426,7 +440,8 @@ impl Wire {
     /// Reads `path`, trying again as patience allows; an answer that says "no" is the caller's.
     pub(super) async fn get(&self, path: &str) -> Result<Answer, TargetFault> {
         let prefer = format!("odata.maxpagesize={PAGE_RECORDS}");
-        let request = Request { method: Method::GET, path, prefer: Some(&prefer), body: None, rows: 0 };
+        let request =
+            Request { method: Method::GET, path, prefer: Some(&prefer), if_match: None, body: None, rows: 0 };
         self.patiently(&request, path).await
     }
 

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use super::HowMany;
-use crate::domain::conform::guid_in;
 use crate::domain::job::JobId;
 use crate::domain::row::RowId;
 use crate::domain::table::TableName;
-use crate::io::delta::{LakeError, Lakehouse, Receipt, ReceiptsOf};
+use crate::io::delta::{LakeError, Lakehouse, ReceiptsOf};
+use crate::io::dynamics::{Dynamics, Record};
 
 /// What receipts add up to.
 #[derive(Debug, Default)]
@@ -30,7 +29,7 @@ pub(super) struct Tally {
 pub(super) struct Chosen {
     pub job: String,
     pub time: Timestamp,
-    pub record: Option<Uuid>,
+    pub record: Option<Record>,
     /// As the receipt names it.
     pub target_key: String,
     /// The job of another row that wrote the same record later.
@@ -64,7 +63,7 @@ pub(super) async fn tally(
 /// The receipts of one round of several: of each row the last one. Row ids are hashes, so those with the least ids are
 /// as good as drawn by lot, and the same ones every time.
 pub(super) async fn choose(
-    lake: &Lakehouse,
+    (lake, dynamics): (&Lakehouse, &Dynamics),
     of: ReceiptsOf<'_>,
     table: &TableName,
     how: HowMany,
@@ -75,15 +74,16 @@ pub(super) async fn choose(
         HowMany::All => usize::MAX,
     };
     let mut chosen: BTreeMap<RowId, Chosen> = BTreeMap::new();
-    let mut by_record: HashMap<Uuid, RowId> = HashMap::new();
+    let mut by_record: HashMap<Record, RowId> = HashMap::new();
     let mut reader = lake.receipts(of).await?;
     while let Some(receipts) = reader.next().await? {
         for receipt in receipts {
             if receipt.table_name != table.as_str() {
                 continue;
             }
-            let record = record_of(&receipt);
-            if let Some(other) = record.and_then(|record| by_record.get(&record))
+            let record = dynamics.record_of(receipt.record_id.as_deref(), &receipt.target_key);
+            let folded = record.as_ref().map(Record::folded);
+            if let Some(other) = folded.as_ref().and_then(|record| by_record.get(record))
                 && *other != receipt.row_id
                 && let Some(before) = chosen.get_mut(other)
             {
@@ -104,19 +104,14 @@ pub(super) async fn choose(
                     written_over_by: None,
                 },
             );
-            by_record.extend(record.map(|record| (record, id)));
+            by_record.extend(folded.map(|record| (record, id)));
             if chosen.len() > most
                 && let Some((_, out)) = chosen.pop_last()
                 && let Some(record) = out.record
             {
-                by_record.remove(&record);
+                by_record.remove(&record.folded());
             }
         }
     }
     Ok(chosen)
-}
-
-/// The record's own id, where the receipt knows it.
-pub(in crate::pipeline) fn record_of(receipt: &Receipt) -> Option<Uuid> {
-    guid_in(receipt.record_id.as_deref().unwrap_or(&receipt.target_key))
 }

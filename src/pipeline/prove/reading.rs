@@ -20,6 +20,9 @@ const ROWS_TOGETHER: usize = 500;
 /// How much later than our receipt a change of ours may seem to be: both clocks are told to the second.
 pub(in crate::pipeline) const CLOCK_DOUBT: SignedDuration = SignedDuration::from_secs(2);
 
+/// Why a record of F&O cannot be asked for.
+pub(in crate::pipeline) const KEY_UNKNOWN: &str = "the whole key of its record is not known";
+
 /// Receipts on their way back to the values that were sent.
 pub(super) struct Reading<'a> {
     pipeline: &'a Pipeline,
@@ -82,8 +85,16 @@ impl<'a> Reading<'a> {
         for (row, encoded) in rows.iter().zip(self.pipeline.sent_as(sender, &rows).await?) {
             match encoded {
                 Ok(operation) => {
-                    sought.push(Sought::of(&sender.plan, &operation, self.chosen[&row.id].record));
-                    of.push(row);
+                    let record = self.chosen[&row.id].record.as_ref();
+                    match Sought::of(&sender.plan, &operation, record) {
+                        Some(one) => {
+                            sought.push(one);
+                            of.push(row);
+                        }
+                        None => {
+                            tell(Some(vec![self.departure(row, Departed::Untold, KEY_UNKNOWN.to_owned())]))
+                        }
+                    }
                 }
                 Err(why) => tell(Some(vec![self.departure(row, Departed::Untold, why)])),
             }

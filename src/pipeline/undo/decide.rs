@@ -10,7 +10,7 @@ use crate::domain::table::TableName;
 use crate::io::dynamics::{Found, Sought};
 use crate::io::spool::undo_dir::LeftRow;
 use crate::pipeline::claim::Job;
-use crate::pipeline::prove::{CLOCK_DOUBT, Sender};
+use crate::pipeline::prove::{CLOCK_DOUBT, KEY_UNKNOWN, Sender};
 use crate::pipeline::{Halt, Pipeline};
 
 /// Records that are read, decided and deleted together.
@@ -132,23 +132,31 @@ impl Pipeline {
     ) -> Result<Vec<Decided>, Halt> {
         let known: Vec<StagedRow> = rows.iter().flatten().cloned().collect();
         let mut sent = self.sent_as(sender, &known).await?.into_iter();
-        let (mut sought, mut comparable) = (Vec::new(), Vec::new());
-        for (doomed, row) in batch.iter().zip(&rows) {
+        let (mut decided, mut sought, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+        for (doomed, row) in batch.into_iter().zip(&rows) {
             let operation = row.as_ref().and_then(|_| sent.next()).and_then(Result::ok);
-            comparable.push(operation.is_some());
-            sought.push(match operation {
-                Some(operation) => Sought::of(&sender.plan, &operation, Some(doomed.record)),
-                None => Sought::record(&sender.plan, doomed.record),
-            });
+            let found = match &operation {
+                Some(operation) => Sought::of(&sender.plan, operation, Some(&doomed.record)),
+                None => Sought::record(&sender.plan, &doomed.record),
+            };
+            match found {
+                Some(one) => {
+                    sought.push(one);
+                    asked.push((doomed, operation.is_some()));
+                }
+                None => {
+                    let fate = Fate::Left(doomed.left(KEY_UNKNOWN.to_owned()));
+                    decided.push(Decided { doomed, fate });
+                }
+            }
         }
         let read = self.dynamics.read_back(&sender.plan, &sought).await?;
         let ahead = read.clock.map_or(SignedDuration::ZERO, |clock| clock.duration_since((self.now)()));
-        let decided = batch.into_iter().zip(read.found).zip(comparable);
-        let decided = decided.map(|((doomed, found), comparable)| {
+        decided.extend(asked.into_iter().zip(read.found).map(|((doomed, comparable), found)| {
             let fate = fate(&doomed, found, comparable, ahead);
             Decided { doomed, fate }
-        });
-        Ok(decided.collect())
+        }));
+        Ok(decided)
     }
 }
 

@@ -3,21 +3,20 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
-use uuid::Uuid;
 
 use crate::domain::row::RowId;
 use crate::domain::table::TableName;
-use crate::io::delta::ReceiptsOf;
+use crate::io::delta::{Receipt, ReceiptsOf};
+use crate::io::dynamics::{Dialect, Record, TargetFault};
 use crate::io::spool::undo_dir::LeftRow;
 use crate::pipeline::claim::Job;
-use crate::pipeline::prove::record_of;
 use crate::pipeline::{Halt, Pipeline};
 
 /// A record that the job created.
 #[derive(Debug, Clone)]
 pub(super) struct Doomed {
     pub row: RowId,
-    pub record: Uuid,
+    pub record: Record,
     /// When one of our jobs wrote it last.
     pub time: Timestamp,
     /// A later job that wrote it too and is not undone.
@@ -43,8 +42,10 @@ impl Pipeline {
         table: &TableName,
         decided: &HashSet<RowId>,
     ) -> Result<Survey, Halt> {
+        let record_of =
+            |receipt: &Receipt| self.dynamics.record_of(receipt.record_id.as_deref(), &receipt.target_key);
         let mut survey = Survey::default();
-        let mut places: HashMap<Uuid, usize> = HashMap::new();
+        let mut places: HashMap<Record, usize> = HashMap::new();
         let mut reader = self.lake.receipts(ReceiptsOf::Job(&job.record.job)).await?;
         while let Some(receipts) = reader.next().await? {
             for receipt in receipts.into_iter().filter(|receipt| receipt.table_name == table.as_str()) {
@@ -60,7 +61,7 @@ impl Pipeline {
                     (None, _) => survey.left.push(left("nobody can tell whether this job created it")),
                     (Some(true), None) => survey.left.push(left("its own id is not known")),
                     (Some(true), Some(record)) => {
-                        places.insert(record, survey.doomed.len());
+                        places.insert(record.folded(), survey.doomed.len());
                         survey.doomed.push(Doomed { row, record, time: receipt.time, later_job: None });
                     }
                 }
@@ -68,10 +69,11 @@ impl Pipeline {
         }
         let mut undone: HashMap<String, bool> = HashMap::new();
         let own: Vec<Timestamp> = survey.doomed.iter().map(|doomed| doomed.time).collect();
+        let elsewhere = self.other_entities(job, table).await?;
         let mut reader = self.lake.receipts(ReceiptsOf::All).await?;
         while let Some(receipts) = reader.next().await? {
-            for receipt in receipts {
-                let place = record_of(&receipt).and_then(|record| places.get(&record).copied());
+            for receipt in receipts.into_iter().filter(|receipt| !elsewhere.contains(&receipt.table_name)) {
+                let place = record_of(&receipt).and_then(|record| places.get(&record.folded()).copied());
                 let Some(place) = place else { continue };
                 // Receipts stand in the order of the claims, which with `order` need not be that of the writes.
                 if receipt.job == job.record.job.as_str() || receipt.time < own[place] {
@@ -88,5 +90,29 @@ impl Pipeline {
         }
         survey.doomed.reverse();
         Ok(survey)
+    }
+
+    /// Tables whose records are of another entity than this one's: in F&O the same key may name records of both. Ids of
+    /// Dataverse are one record's alone, so that no table needs to be left out.
+    async fn other_entities(&self, job: &Job, table: &TableName) -> Result<HashSet<String>, Halt> {
+        let mut others = HashSet::new();
+        if self.dynamics.dialect() == Dialect::Dataverse {
+            return Ok(others);
+        }
+        let load = job.record.loads.iter().find(|load| load.table_name == *table);
+        let load = load.expect("the tables are those of the job's loads");
+        let own = self.dynamics.entity(&load.target_entity).await?;
+        for state in self.lake.states().await? {
+            // An entity that is not there any more may have been this one under another name.
+            let other = match self.dynamics.entity(&state.target_entity).await {
+                Ok(entity) => entity.set_name != own.set_name,
+                Err(TargetFault::UnknownEntity { .. }) => false,
+                Err(fault) => return Err(fault.into()),
+            };
+            if other {
+                others.insert(state.table_name);
+            }
+        }
+        Ok(others)
     }
 }

@@ -42,7 +42,8 @@ fn bare(literal: &str) -> String {
     }
 }
 
-fn same(sent: &Json, found: &Json) -> bool {
+/// Whether two values are one, whatever the service makes of their spelling.
+pub(super) fn same(sent: &Json, found: &Json) -> bool {
     if sent == found || (is_empty(sent) && is_empty(found)) {
         return true;
     }
@@ -64,7 +65,7 @@ fn same(sent: &Json, found: &Json) -> bool {
 }
 
 /// Null, an empty text, and the day that stands for no day. Source: dynamics.md §6.2.
-fn is_empty(value: &Json) -> bool {
+pub(super) fn is_empty(value: &Json) -> bool {
     match value {
         Json::Null => true,
         Json::String(text) => text.trim().is_empty() || text.starts_with("1900-01-01"),

@@ -1,12 +1,12 @@
-//! Asks which records are there, many keys in one question: how doubt about an insert is resolved.
+//! Asks which records are there, many keys in one question: how doubt about an insert is resolved, and records read back.
 
 use std::collections::HashMap;
 
 use serde_json::Value as Json;
 
 use super::answers::has_key;
-use super::naming::Missing;
-use super::{COMPANY, CROSS_COMPANY, Course, DefaultCompany};
+use super::naming::{Missing, RecordKey};
+use super::{COMPANY, CROSS_COMPANY, DefaultCompany};
 use crate::io::dynamics::Dynamics;
 use crate::io::dynamics::fault::TargetFault;
 use crate::io::dynamics::spelling::encoded;
@@ -29,17 +29,19 @@ pub(super) enum Seen {
 }
 
 impl Dynamics {
-    /// Asks for the records of these operations, all of one entity; `place` numbers tell them apart.
+    /// Asks for the records with these keys, all of the entity set; numbers tell them apart.
     pub(super) async fn seen(
         &self,
-        courses: &[(usize, &Course)],
+        set: &str,
+        has_company: bool,
+        keys: &[(usize, &RecordKey)],
     ) -> Result<HashMap<usize, Seen>, TargetFault> {
         let mut seen: HashMap<usize, Seen> = HashMap::new();
         let mut open = Vec::new();
         // A company that is not known may show itself by now: what we wrote is in it.
         let mut usual: Option<DefaultCompany> = None;
-        for (place, course) in courses {
-            let company = match course.key.missing {
+        for (place, key) in keys {
+            let company = match key.missing {
                 None => None,
                 Some(Missing::Made) => {
                     seen.insert(*place, Seen::Hidden);
@@ -48,7 +50,7 @@ impl Dynamics {
                 Some(Missing::Company) => {
                     let known = match usual.take() {
                         Some(known) => known,
-                        None => self.default_company(&course.set).await?,
+                        None => self.default_company(set).await?,
                     };
                     usual = Some(known.clone());
                     match known {
@@ -62,26 +64,25 @@ impl Dynamics {
                 }
             };
             let company = company.map(|company| format!("{COMPANY} eq '{}'", company.replace('\'', "''")));
-            let terms: Vec<String> = course.key.terms(" eq ").chain(company).collect();
-            open.push((*place, *course, encoded(&format!("({})", terms.join(" and ")))));
+            let terms: Vec<String> = key.terms(" eq ").chain(company).collect();
+            open.push((*place, *key, encoded(&format!("({})", terms.join(" and ")))));
         }
         let mut open = open.as_slice();
         while !open.is_empty() {
             let mut bytes = 0;
-            let fits = |(_, _, term): &&(usize, &Course, String)| {
+            let fits = |(_, _, term): &&(usize, &RecordKey, String)| {
                 bytes += term.len() + OR.len();
                 bytes <= FILTER_BYTES_MAX
             };
             let (now, later) = open.split_at(open.iter().take(KEYS_MAX).take_while(fits).count().max(1));
             open = later;
             let terms: Vec<&str> = now.iter().map(|(_, _, term)| term.as_str()).collect();
-            let (_, course, _) = now[0];
-            let everywhere = if course.has_company { format!("&{CROSS_COMPANY}") } else { String::new() };
-            let path = format!("{}?$filter={}{everywhere}", course.set, terms.join(OR));
+            let everywhere = if has_company { format!("&{CROSS_COMPANY}") } else { String::new() };
+            let path = format!("{set}?$filter={}{everywhere}", terms.join(OR));
             let mut found = Vec::new();
             self.inner.wire.each_of(&path, |record| found.push(record)).await?;
-            for (place, course, _) in now {
-                let record = found.iter().find(|record| has_key(&course.key, record));
+            for (place, key, _) in now {
+                let record = found.iter().find(|record| has_key(key, record));
                 seen.insert(*place, record.map_or(Seen::Absent, |record| Seen::There(record.clone())));
             }
         }

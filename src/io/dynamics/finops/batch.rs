@@ -10,6 +10,8 @@ pub(super) struct Piece<'a> {
     pub(super) verb: &'static str,
     /// Relative to the API's root, encoded.
     pub(super) path: &'a str,
+    /// The version that the record must have.
+    pub(super) if_match: Option<&'a str>,
     pub(super) body: Option<&'a str>,
 }
 
@@ -39,6 +41,9 @@ pub(super) fn batch(pieces: &[Piece<'_>], shape: BatchShape, root_path: &str) ->
              Accept: application/json\r\nOData-Version: 4.0\r\nOData-MaxVersion: 4.0\r\n",
             piece.verb, piece.path
         ));
+        if let Some(etag) = piece.if_match {
+            body.push_str(&format!("If-Match: {etag}\r\n"));
+        }
         match piece.body {
             Some(json) => body.push_str(&format!(
                 "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}\r\n",
@@ -63,8 +68,18 @@ mod tests {
     use super::*;
 
     const PIECES: [Piece<'static>; 2] = [
-        Piece { verb: "POST", path: "CustomerGroups?cross-company=true", body: Some("{\"a\":\"é\"}") },
-        Piece { verb: "DELETE", path: "CustomerGroups(dataAreaId='usmf',CustomerGroupId='1')", body: None },
+        Piece {
+            verb: "POST",
+            path: "CustomerGroups?cross-company=true",
+            if_match: None,
+            body: Some("{\"a\":\"é\"}"),
+        },
+        Piece {
+            verb: "DELETE",
+            path: "CustomerGroups(dataAreaId='usmf',CustomerGroupId='1')",
+            if_match: Some("W/\"JzEn\""),
+            body: None,
+        },
     ];
 
     #[test]
@@ -78,6 +93,7 @@ mod tests {
                      Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"a\":\"é\"}\r\n--changeset_";
         assert!(batch.body.contains(first), "{}", batch.body);
         assert!(batch.body.contains("Content-ID: 2\r\n\r\nDELETE /data/CustomerGroups("));
+        assert_eq!(batch.body.matches("OData-MaxVersion: 4.0\r\nIf-Match: W/\"JzEn\"\r\n\r\n").count(), 1);
         assert!(!batch.body.replace("\r\n", "").contains('\n'), "CRLF everywhere");
     }
 

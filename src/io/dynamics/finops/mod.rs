@@ -11,6 +11,7 @@ pub(super) mod infolog;
 mod metadata;
 mod naming;
 mod operations;
+mod read_back;
 mod send;
 
 #[cfg(test)]
@@ -40,7 +41,8 @@ use crate::domain::settings::LoadSettings;
 
 pub(super) use self::metadata::squeezed;
 pub(super) use self::naming::{EntityNaming, Usual};
-pub(super) use self::operations::{Course, operation, target_key};
+pub(super) use self::operations::{Course, deletion, operation, target_key};
+pub(super) use self::read_back::Wanted;
 
 /// Operations in one batch, and so in one change set. Source: dynamics.md §6.4.
 pub(super) const OPERATIONS_MAX: usize = 5_000;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value as Json;
 
 use super::COMPANY;
-use super::operations::literal_of;
+use super::operations::{literal_again, literal_of};
 use crate::domain::conform::{Conformed, excerpt};
 use crate::domain::entity::Entity;
 use crate::domain::refusal::Refusal;
@@ -78,6 +78,18 @@ pub(in crate::io::dynamics) enum Missing {
 }
 
 impl RecordKey {
+    /// The key of a record of the entity as a receipt has it ([`Self::shown`], [`Self::told`]); `None` where it is not whole.
+    pub(super) fn read(entity: &Entity, shown: &str) -> Option<Self> {
+        let mut values = values_of(shown)?;
+        let part = |name: &String| {
+            let shown = values.remove(name.as_str())?;
+            let literal = literal_again(&entity.attribute(name)?.kind, shown);
+            Some(KeyPart { name: name.clone(), literal: Some(literal), shown: shown.to_owned() })
+        };
+        let parts = entity.keys.first()?.attributes.iter().map(part).collect::<Option<Vec<_>>>()?;
+        Some(RecordKey { parts, missing: None }).filter(|_| values.is_empty())
+    }
+
     /// What stands between the parentheses of the record's address, as far as it is known.
     pub(super) fn predicate(&self) -> String {
         self.terms("=").collect::<Vec<_>>().join(",")
@@ -109,6 +121,24 @@ impl RecordKey {
         };
         Some(self.parts.iter().map(of).collect::<Option<Vec<_>>>()?.join(","))
     }
+}
+
+/// The members of a predicate as people read it: name and literal, whose text may hold commas and doubled quotes.
+fn values_of(shown: &str) -> Option<HashMap<&str, &str>> {
+    let mut values = HashMap::new();
+    let mut rest = shown;
+    while !rest.is_empty() {
+        let (name, tail) = rest.split_once('=')?;
+        let mut in_text = false;
+        let is_end = |c: char| {
+            in_text ^= c == '\'';
+            c == ',' && !in_text
+        };
+        let end = tail.find(is_end).unwrap_or(tail.len());
+        values.insert(name, &tail[..end]).is_none().then_some(())?;
+        rest = tail[end..].strip_prefix(',').unwrap_or_default();
+    }
+    Some(values)
 }
 
 impl EntityNaming {

@@ -8,7 +8,7 @@ use super::{COMPANY, CROSS_COMPANY};
 use crate::domain::conform::Conformed;
 use crate::domain::entity::AttributeKind;
 use crate::domain::refusal::Refusal;
-use crate::domain::row::StagedRow;
+use crate::domain::row::{RowId, StagedRow};
 use crate::domain::settings::BlankRule;
 use crate::io::dynamics::encode::Deed;
 use crate::io::dynamics::operation::{Condition, Knowing, Method, Operation};
@@ -76,7 +76,8 @@ pub(in crate::io::dynamics) fn operation(
         Some(_) => format!("?{CROSS_COMPANY}"),
         None => String::new(),
     };
-    let predicate = made.map_or_else(|| key.predicate(), str::to_owned);
+    let known = made.and_then(|made| RecordKey::read(&plan.entity, made));
+    let predicate = known.as_ref().unwrap_or(&key).predicate();
     let address = || format!("{set}({}){query}", encoded(&predicate));
     let create = || (format!("{set}{query}"), body(plan, company, cells, BodyOf::Create));
     let (method, path, sent, create) = match deed {
@@ -90,7 +91,7 @@ pub(in crate::io::dynamics) fn operation(
         }
         Deed::Delete => (Method::Delete, address(), None, None),
     };
-    let target_key = if made.is_some() { predicate } else { key.shown() };
+    let target_key = made.map_or_else(|| key.shown(), str::to_owned);
     Ok(Operation {
         row: row.id,
         method,
@@ -189,6 +190,43 @@ pub(super) fn literal_of(kind: &AttributeKind, value: &Conformed) -> Option<Stri
             format!("{NAMESPACE}.{name}{}", literal(value)?)
         }
         _ => literal(value)?,
+    })
+}
+
+/// The same of a value as receipts have it, where days stand without their hour and members without their type.
+pub(super) fn literal_again(kind: &AttributeKind, shown: &str) -> String {
+    let bare = shown.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(shown);
+    match kind {
+        AttributeKind::Text { .. } => shown.to_owned(),
+        AttributeKind::Enumeration { name, .. } => format!("{NAMESPACE}.{name}'{bare}'"),
+        AttributeKind::DayOrInstant => bare.parse().map_or_else(|_| bare.to_owned(), at_noon),
+        _ => bare.to_owned(),
+    }
+}
+
+/// The deletion of a record, if it still is the version that was read; `None` where its key is not whole.
+pub(in crate::io::dynamics) fn deletion(
+    plan: &RowPlan,
+    row: RowId,
+    target_key: &str,
+    condition: Condition,
+) -> Option<Operation> {
+    let key = RecordKey::read(&plan.entity, target_key)?;
+    let set = plan.entity.set_name.clone();
+    let has_company = plan.entity.attribute(COMPANY).is_some();
+    let query = if has_company { format!("?{CROSS_COMPANY}") } else { String::new() };
+    Some(Operation {
+        row,
+        method: Method::Delete,
+        path: format!("{set}({}){query}", encoded(&key.predicate())),
+        condition,
+        knowing: Knowing::There,
+        body: None,
+        bulk: None,
+        target_key: target_key.to_owned(),
+        if_absent: "",
+        columns: plan.names.clone(),
+        course: Some(Box::new(Course { deed: Deed::Delete, set, key, has_company, create: None })),
     })
 }
 

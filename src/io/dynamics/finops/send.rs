@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::answers::difference;
 use super::ask::Seen;
 use super::batch::{self, Piece};
-use super::naming::Missing;
+use super::naming::{Missing, RecordKey};
 use super::{Course, OPERATIONS_MAX};
 use crate::domain::conform::excerpt;
 use crate::domain::effect::{Effect, Written};
@@ -25,7 +25,9 @@ use crate::io::dynamics::encode::Deed;
 use crate::io::dynamics::fault::{SendFault, TargetFault};
 use crate::io::dynamics::gate::{OnWaiting, Waiting};
 use crate::io::dynamics::multipart;
-use crate::io::dynamics::operation::{BatchShape, History, Operation, Outcome, SendReport, Trouble};
+use crate::io::dynamics::operation::{
+    BatchShape, Condition, History, Operation, Outcome, SendReport, Trouble,
+};
 use crate::io::dynamics::patience::Patience;
 use crate::io::dynamics::wire::{Answer, Request, Stumble};
 
@@ -258,11 +260,12 @@ impl Sending<'_> {
     }
 
     async fn seen(&self, places: &[usize]) -> Result<Vec<(usize, Seen)>, SendFault> {
-        let courses: Vec<(usize, &Course)> =
-            places.iter().map(|place| (*place, self.courses[*place])).collect();
+        let keys: Vec<(usize, &RecordKey)> =
+            places.iter().map(|place| (*place, &self.courses[*place].key)).collect();
+        let Some(first) = places.first().map(|place| self.courses[*place]) else { return Ok(Vec::new()) };
         let mut seen: Vec<(usize, Seen)> = self
             .dynamics
-            .seen(&courses)
+            .seen(&first.set, first.has_company, &keys)
             .await
             .map_err(|fault| unasked(fault, self.attempts))?
             .into_iter()
@@ -301,7 +304,9 @@ impl Sending<'_> {
     fn piece(&self, place: usize) -> Piece<'_> {
         let operation = &self.operations[place];
         match (self.ways[place].act, &self.courses[place].create) {
-            (Act::Create, Some((path, body))) => Piece { verb: "POST", path, body: Some(body) },
+            (Act::Create, Some((path, body))) => {
+                Piece { verb: "POST", path, if_match: None, body: Some(body) }
+            }
             (act, _) => Piece {
                 verb: match act {
                     Act::Create => "POST",
@@ -309,6 +314,10 @@ impl Sending<'_> {
                     Act::Delete => "DELETE",
                 },
                 path: &operation.path,
+                if_match: match &operation.condition {
+                    Condition::Version(etag) => Some(etag),
+                    Condition::Any | Condition::Exists => None,
+                },
                 body: operation.body.as_deref(),
             },
         }
@@ -323,6 +332,7 @@ impl Sending<'_> {
             method: Verb::POST,
             path: "$batch",
             prefer: (shape == BatchShape::Independent).then_some("odata.continue-on-error"),
+            if_match: None,
             body: Some((&batch.content_type, batch.body.into())),
             rows: places.len(),
         };
@@ -361,7 +371,8 @@ impl Sending<'_> {
                 Act::Delete => Verb::DELETE,
             };
             let body = piece.body.map(|json| ("application/json", Bytes::copy_from_slice(json.as_bytes())));
-            let request = Request { method, path: piece.path, prefer: None, body, rows: 1 };
+            let (path, if_match) = (piece.path, piece.if_match);
+            let request = Request { method, path, prefer: None, if_match, body, rows: 1 };
             let answered = self.dynamics.inner.wire.once(&request, self.waiting).await;
             self.attempts += u32::from(!matches!(answered, Err(Stumble::Closed(_))));
             match answered {

@@ -48,14 +48,17 @@ pub(super) fn differences(plan: &RowPlan, sent: &str, record: &Json) -> Vec<Diff
         let Some(sent) = sent.get(&property) else { continue };
         let found = record.get(held_as(column)).unwrap_or(&Json::Null);
         if !alike(&column.attribute.kind, sent, found) {
-            differences.push(Difference {
-                header: column.header.clone(),
-                sent: shown(sent),
-                found: shown(found),
-            });
+            differences.push(Difference::of(&column.header, sent, found));
         }
     }
     differences
+}
+
+impl Difference {
+    /// Two values as people read them.
+    pub(in crate::io::dynamics) fn of(header: &str, sent: &Json, found: &Json) -> Self {
+        Difference { header: header.to_owned(), sent: shown(sent), found: shown(found) }
+    }
 }
 
 /// Whether the target holds what was sent. Source of its own spellings: dynamics.md §2.2 and §2.6.

@@ -15,7 +15,7 @@ use crate::domain::refusal::{Refusal, Severity};
 use crate::io::dynamics::encode::Deed;
 use crate::io::dynamics::fault::SendFault;
 use crate::io::dynamics::multipart::Part;
-use crate::io::dynamics::operation::Outcome;
+use crate::io::dynamics::operation::{Condition, Outcome};
 use crate::io::dynamics::verdict::{Class, Setback, Verdict, judge};
 use crate::io::dynamics::wire::Answer;
 
@@ -174,6 +174,8 @@ impl Sending<'_> {
         }
         let verdict = judge(status, body);
         let setback = match verdict.class {
+            // What was asked of one version is not asked of another one.
+            _ if status == 412 && self.operations[place].condition != Condition::Any => None,
             Class::Transient(setback) => Some(setback),
             // The token ended while the batch ran.
             _ if status == 401 => Some(Setback::Busy),
