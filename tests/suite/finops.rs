@@ -4,8 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::editing::Book;
+use crate::proof::validation;
 use crate::service::Service;
-use crate::world::{Cell, World, tally, workbook};
+use crate::world::{Cell, Said, World, tally, workbook};
 
 /// A world whose embedded sandbox stands for Finance & Operations.
 fn world() -> World {
@@ -386,4 +387,250 @@ fn rows_whose_key_the_service_makes_are_told_by_it_or_come_back_as_unknown() {
     assert!(keys.iter().all(|key| there.contains(key)), "{keys:?}");
     let cause = world.quarantine("journals")[0]["_ddu_cause"].as_str().unwrap().to_owned();
     assert!(cause.starts_with("whether this row was written is not known"), "{cause}");
+}
+
+// ---- proof and undo ------------------------------------------------------------------------------------------------
+
+/// The address of a customer group.
+fn group(company: &str, id: &str) -> String {
+    format!("CustomerGroups(dataAreaId='{company}',CustomerGroupId='{id}')")
+}
+
+/// Takes rows of this entity through, into the company `usmf`.
+fn load(world: &World, name: &str, entity: &str, rows: &[Vec<Cell>], more: Value) {
+    drop_groups(world, name, rows, json!({"target_entity": entity}));
+    let mut sidecar = json!({"target_entity": entity, "legal_entity": "USMF"});
+    for (key, value) in more.as_object().unwrap() {
+        sidecar[key] = value.clone();
+    }
+    world.drop_json(&format!("{name}.xlsx.json"), sidecar);
+    world.run_once(0);
+}
+
+/// The job that wrote into a table.
+fn job_of(world: &World, table: &str) -> String {
+    world.receipts().into_iter().find(|receipt| receipt.table_name == table).unwrap().job
+}
+
+/// `ddu undo`, which must end with this code.
+fn undo(world: &World, job: &str, code: i32) -> Said {
+    let said = world.ddu(&["undo", job, "--yes"]);
+    assert_eq!(said.code, code, "{}{}", said.out, said.err);
+    world.assert_conserved();
+    said
+}
+
+#[test]
+fn values_are_read_back_in_the_services_spelling_and_one_that_somebody_altered_is_found() {
+    let (world, service) = served(json!([]));
+    load(&world, "names", "JournalNames", &[row!["Name"], row!["GenJrn"]], json!({}));
+    load(&world, "heads", "LedgerJournalHeaders", &[row!["Journal name"], row!["GenJrn"]], json!({}));
+    let number = service.rows("LedgerJournalHeaders")[0]["JournalBatchNumber"].as_str().unwrap().to_owned();
+    let header = row![
+        "JournalBatchNumber",
+        "LineNumber",
+        "TransDate",
+        "AccountDisplayValue",
+        "AccountType",
+        "CurrencyCode",
+        "DebitAmount",
+        "Text",
+        "DueDate"
+    ];
+    let line = |n: i32| {
+        row![
+            number.as_str(),
+            n,
+            Cell::Day(2026, 11, 24),
+            "110180",
+            "Ledger",
+            "USD",
+            f64::from(n) * 1234.57,
+            format!("Zeile {n} "),
+            ""
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = std::iter::once(header).chain((1..=6).map(line)).collect();
+    // Blank cells travel as what stands for nothing.
+    load(&world, "lines", "LedgerJournalLines", &rows, json!({"blank": "clear"}));
+    assert_eq!(world.table("lines")["validated"], true);
+    let said = world.json_lines(&["validate", "lines", "--all", "--json"]).remove(0);
+    assert_eq!((&said["read_back"], &said["departures"]), (&json!(6), &json!([])));
+    assert_eq!((&said["created"], &said["validated"]), (&json!(6), &json!(true)), "{said}");
+    let told = said["checks"].to_string();
+    assert!(told.contains("0 before, 6 after: +6, where +6 were expected"), "{told}");
+
+    let at = |n: u32| {
+        format!("LedgerJournalLines(dataAreaId='usmf',JournalBatchNumber='{number}',LineNumber={n})")
+    };
+    service.meddle("PATCH", &at(2), json!({"TransDate": "2026-11-25T12:00:00Z"}));
+    service.meddle("PATCH", &at(3), json!({"DebitAmount": 3703.72}));
+    service.meddle("PATCH", &at(4), json!({"AccountType": "Cust", "DueDate": "2026-12-01T12:00:00Z"}));
+    service.meddle("DELETE", &at(5), json!({}));
+    let said = world.ddu(&["validate", "lines", "--json"]);
+    assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    let proof: Value = serde_json::from_str(&said.out).unwrap();
+    let mut found: Vec<[&str; 4]> = proof["departures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|departure| ["kind", "column", "sent", "found"].map(|key| departure[key].as_str().unwrap()))
+        .collect();
+    found.sort_unstable();
+    let wanted = [
+        ["missing", "", "", "no record"],
+        ["wrong", "AccountType", "Ledger", "Cust"],
+        ["wrong", "DebitAmount", "3703.71", "3703.72"],
+        ["wrong", "TransDate", "2026-11-24T12:00:00Z", "2026-11-25T12:00:00Z"],
+    ];
+    let of_new: Vec<_> = found.iter().filter(|departure| departure[1] != "DueDate").collect();
+    assert_eq!(of_new, wanted.iter().collect::<Vec<_>>(), "{proof}");
+    assert_eq!(world.table("lines")["validated"], false);
+}
+
+#[test]
+fn a_write_of_which_nobody_knows_whether_it_created_its_record_is_no_fault() {
+    let (world, _service) =
+        served(json!([{"on": {"kind": "batch", "request": 2}, "answer": {"cut": "after"}}]));
+    drop_groups(&world, "groups", &groups(1, 15), json!({"mode": "upsert", "workers": 1}));
+    world.run_once(0);
+    assert_eq!(world.table("groups")["validated"], true);
+    let said = validation(&world)["validation"].as_str().unwrap().to_owned();
+    assert!(said.contains("15 of 15 receipts read back, 15 as written"), "{said}");
+    // What is not known is left where it is.
+    let said = world.ddu(&["undo", &job_of(&world, "groups"), "--yes", "--json"]);
+    let table: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &table["deleted"]), (3, &json!(10)), "{}{}", said.out, said.err);
+    assert_eq!(table["left"][0]["reason"], "nobody can tell whether this job created it");
+    assert_eq!((table["left"].as_array().unwrap().len(), described(&world).len()), (5, 5));
+    world.assert_conserved();
+}
+
+#[test]
+fn an_undo_deletes_what_the_job_created_in_every_company_and_nothing_else() {
+    let (world, _service) = served(json!([]));
+    drop_groups(&world, "before", &[row!["CustomerGroupId", "Description"], row!["30", "kept"]], json!({}));
+    world.run_once(0);
+    let rows = [
+        row!["dataAreaId", "CustomerGroupId", "Description"],
+        row!["USMF", "O'1,0=", "A"],
+        row!["dat", "10", "B"],
+        row!["dat", "30", "C"],
+    ];
+    drop_groups(&world, "own", &rows, json!({"legal_entity": null}));
+    world.run_once(0);
+    assert_eq!(world.table("own")["validated"], true);
+    let job = &job_of(&world, "own");
+    let said = world.ddu(&["undo", job]);
+    assert!(said.err.contains("say --yes to delete 3 records"), "{}{}", said.out, said.err);
+    undo(&world, job, 0);
+    assert_eq!(described(&world), [("usmf/30".to_owned(), "kept".to_owned())]);
+    assert_eq!((world.counts("own"), world.counts("before")), ([0, 0, 0, 0], [1, 1, 0, 0]));
+    assert_eq!(keys(&world, "own").len(), 0);
+    let said = world.ddu(&["undo", job, "--yes"]);
+    assert!(said.err.contains("there is nothing to undo"), "{}{}", said.out, said.err);
+}
+
+#[test]
+fn an_undo_finds_records_by_the_keys_that_the_service_made_and_tells_entities_apart() {
+    let (world, service) = served(json!([]));
+    load(
+        &world,
+        "terms",
+        "PaymentTerms",
+        &[row!["Name", "Description"], row!["GenJrn", "30 days"]],
+        json!({}),
+    );
+    // Another entity whose key reads the same.
+    load(&world, "names", "JournalNames", &[row!["Name"], row!["GenJrn"]], json!({}));
+    let heads =
+        [row!["Journal name", "Description"], row!["GenJrn", "1"], row!["GenJrn", "2"], row!["GenJrn", "3"]];
+    load(&world, "heads", "LedgerJournalHeaders", &heads, json!({}));
+    assert_eq!(world.table("heads")["validated"], true);
+    let [terms, names, heads] = ["terms", "names", "heads"].map(|table| job_of(&world, table));
+    let said = undo(&world, &names, 3);
+    assert!(said.out.contains("cannot be deleted while dependent"), "{}", said.out);
+    undo(&world, &heads, 0);
+    assert!(service.rows("LedgerJournalHeaders").is_empty());
+    undo(&world, &names, 0);
+    assert!(service.rows("JournalNames").is_empty());
+    assert_eq!(service.rows("PaymentTerms").len(), 1);
+    undo(&world, &terms, 0);
+    assert!(service.rows("PaymentTerms").is_empty());
+}
+
+#[test]
+fn an_undo_leaves_what_was_only_updated_what_was_changed_and_what_the_service_keeps() {
+    let (world, service) = served(json!([]));
+    drop_groups(&world, "groups", &groups(1, 2), json!({}));
+    world.run_once(0);
+    drop_groups(&world, "more", &groups(2, 5), json!({"mode": "upsert"}));
+    world.run_once(0);
+    service.meddle("PATCH", &group("usmf", "G0003"), json!({"Description": "Mine"}));
+    let customer = json!({"dataAreaId": "usmf", "CustomerAccount": "C1", "CustomerGroupId": "G0004",
+        "SalesCurrencyCode": "USD", "OrganizationName": "Quell"});
+    service.meddle("POST", "CustomersV3", customer);
+    service.meddle("DELETE", &group("usmf", "G0005"), json!({}));
+    let [first, second] = ["groups", "more"].map(|table| job_of(&world, table));
+    let said = undo(&world, &first, 3);
+    assert!(said.out.contains(&format!("job {second} wrote it later; undo that job first")), "{}", said.out);
+    let said = world.ddu(&["undo", &second, "--yes", "--json"]);
+    assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    let table: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&table["deleted"], &table["updated"]), (&json!(2), &json!(1)), "{table}");
+    let mut left: Vec<(&str, &str)> = table["left"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|left| (left["record"].as_str().unwrap(), left["reason"].as_str().unwrap()))
+        .collect();
+    left.sort_unstable();
+    let [changed, kept] = left[..] else { panic!("{left:?}") };
+    assert_eq!(changed.0, "dataAreaId='usmf',CustomerGroupId='G0003'");
+    assert_eq!(changed.1, "it was changed in Dynamics: Description was `Group 3` and is `Mine`");
+    assert_eq!(kept.0, "dataAreaId='usmf',CustomerGroupId='G0004'");
+    assert!(kept.1.starts_with("Dynamics did not delete it: 400: "), "{}", kept.1);
+    assert!(kept.1.contains("cannot be deleted while dependent Customers exist"), "{}", kept.1);
+    let there: Vec<String> = described(&world).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(there, ["usmf/G0002", "usmf/G0003", "usmf/G0004"]);
+    assert_eq!(world.counts("more"), [3, 3, 0, 0]);
+    world.assert_conserved();
+}
+
+#[test]
+fn an_undo_that_is_killed_with_deletions_on_their_way_goes_on_where_it_stood() {
+    // The second batch is carried out and its answer cut, or it hangs before it is carried out; then the kill comes.
+    let hung =
+        |request: u32| json!({"on": {"kind": "batch", "request": request}, "answer": {"delay_ms": 600_000}});
+    let cut = json!([{"on": {"kind": "batch", "request": 2}, "answer": {"cut": "after"}}, hung(3)]);
+    for (faults, rest) in [(cut, 30), (json!([hung(2)]), 130)] {
+        let (world, mut service) = served(json!([]));
+        drop_groups(&world, "groups", &groups(1, 230), json!({"batch_size": 230}));
+        world.run_once(0);
+        let job = job_of(&world, "groups");
+        service.restart(&world, faults);
+        let mut dying = world.start(world.command(&["undo", &job, "--yes"]));
+        let journal = world.dropbox().join(format!(".work/undo-{job}/journal.jsonl"));
+        world.wait_for("the second batch", || {
+            let text = std::fs::read_to_string(&journal).unwrap_or_default();
+            let there = service.rows("CustomerGroups").len();
+            (text.matches("batch_sent").count() == 2 && there == rest).then_some(())
+        });
+        dying.signal("KILL");
+        dying.end();
+        service.restart(&world, json!([]));
+        // Somebody has made a record with the key of one whose deletion was not heard; it is not ours.
+        if rest == 30 {
+            let other = json!({"dataAreaId": "usmf", "CustomerGroupId": "G0100", "Description": "Mine"});
+            service.meddle("POST", "CustomerGroups", other);
+            undo(&world, &job, 3);
+            assert_eq!(described(&world), [("usmf/G0100".to_owned(), "Mine".to_owned())]);
+        } else {
+            world.run_once(0);
+            assert!(described(&world).is_empty());
+            assert_eq!(world.counts("groups"), [0, 0, 0, 0]);
+        }
+        let log = world.log_of("groups");
+        assert_eq!(log.iter().filter(|line| line["rows_written"].as_i64() < Some(0)).count(), 1, "{log:?}");
+    }
 }

@@ -114,7 +114,7 @@ fn fact(rows: &[Vec<String>], name: &str) -> String {
     row[1].clone()
 }
 
-fn validation(world: &World) -> Value {
+pub fn validation(world: &World) -> Value {
     let lake = world.lake();
     let states = crate::world::block_on(lake.states()).unwrap();
     serde_json::to_value(&states[0]).unwrap()

@@ -322,3 +322,68 @@ impl EntityNaming {
         key
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::domain::entity::{Attribute, AttributeKind, EntityKey};
+
+    fn entity() -> Entity {
+        let attribute = |(name, kind): (&str, AttributeKind)| Attribute {
+            logical_name: name.to_owned(),
+            display_name: None,
+            kind,
+            required: true,
+            creatable: true,
+            updatable: false,
+        };
+        let text = || AttributeKind::Text { length_max: None };
+        let attributes = [
+            (COMPANY, text()),
+            ("Name", text()),
+            ("Kind", AttributeKind::Enumeration { name: "NoYes".to_owned(), members: Vec::new() }),
+            ("From", AttributeKind::DayOrInstant),
+            ("Line", AttributeKind::Decimal { min: None, max: None, precision: None }),
+        ];
+        let names = attributes.iter().map(|(name, _)| (*name).to_owned()).collect();
+        Entity {
+            set_name: "Lines".to_owned(),
+            logical_name: "Line".to_owned(),
+            display_name: None,
+            primary_id: None,
+            primary_name: None,
+            attributes: attributes.map(attribute).into(),
+            keys: vec![EntityKey { name: "EntityKey".to_owned(), attributes: names, active: true }],
+        }
+    }
+
+    #[test]
+    fn a_key_in_a_receipt_is_an_address_again_and_one_that_is_not_whole_is_none() {
+        let entity = entity();
+        let read = |shown: &str| RecordKey::read(&entity, shown);
+        // As rows tell it, and as the service does.
+        for shown in [
+            "dataAreaId='usmf',Name='O''Brien, ''a''=b',Kind='Yes',From=2019-10-04,Line=1.5",
+            "dataAreaId='usmf',Name='O''Brien, ''a''=b',Kind='Yes',From='2019-10-04T12:00:00Z',Line=1.5",
+        ] {
+            let key = read(shown).unwrap();
+            assert_eq!(
+                key.predicate(),
+                "dataAreaId='usmf',Name='O''Brien, ''a''=b',Kind=Microsoft.Dynamics.DataEntities.NoYes'Yes',\
+                 From=2019-10-04T12:00:00Z,Line=1.5"
+            );
+            assert_eq!((key.shown().as_str(), key.missing), (shown, None));
+        }
+        for shown in [
+            "",
+            "dataAreaId='usmf'",
+            "dataAreaId='usmf',Name='x',Kind='Yes',From=2019-10-04",
+            "dataAreaId='usmf',Name='x',Kind='Yes',From=2019-10-04,Line=1,More=2",
+            "dataAreaId='usmf',Name='x',Kind='Yes',From=2019-10-04,Line=1,Line=1",
+            "8f4c3f92-312b-ee11-bdf4-000d3a993550",
+        ] {
+            assert_eq!(read(shown), None, "{shown}");
+        }
+    }
+}

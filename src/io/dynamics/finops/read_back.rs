@@ -10,7 +10,7 @@ use crate::domain::entity::AttributeKind;
 use crate::io::dynamics::Dynamics;
 use crate::io::dynamics::fault::TargetFault;
 use crate::io::dynamics::operation::{Method, Operation};
-use crate::io::dynamics::plan::{PlannedColumn, Role, RowPlan};
+use crate::io::dynamics::plan::{PlannedColumn, RowPlan};
 use crate::io::dynamics::read_back::{Difference, Found, ReadBack};
 
 /// A record that is looked for, and what was written to it.
@@ -70,22 +70,62 @@ impl Dynamics {
 fn differences(plan: &RowPlan, wanted: &Wanted, record: &Json) -> Vec<Difference> {
     let sent: Json =
         wanted.sent.as_deref().and_then(|sent| serde_json::from_str(sent).ok()).unwrap_or_default();
+    let key = plan.entity.keys.first().map(|key| key.attributes.as_slice()).unwrap_or_default();
     let differs = |column: &PlannedColumn| {
         let name = column.attribute.logical_name.as_str();
+        let in_key = key.iter().any(|member| member == name);
         let (sent, found) = (sent.get(name)?, record.get(name)?);
         let defaulted = wanted.filled && is_empty(sent);
-        (!defaulted && !held(column, sent, found)).then(|| Difference::of(&column.header, sent, found))
+        (!defaulted && !held(&column.attribute.kind, in_key, sent, found))
+            .then(|| Difference::of(&column.header, sent, found))
     };
     plan.columns.iter().filter_map(differs).collect()
 }
 
-/// Whether the target holds what was sent. Keys are kept in another case; other texts are not.
-fn held(column: &PlannedColumn, sent: &Json, found: &Json) -> bool {
+/// Whether the target holds what was sent. Keys, companies among them, are kept in another case; other texts are not.
+fn held(kind: &AttributeKind, in_key: bool, sent: &Json, found: &Json) -> bool {
     let text = |value: &Json| value.as_str().map(|text| text.replace("\r\n", "\n").trim_end().to_owned());
-    match &column.attribute.kind {
-        AttributeKind::Text { .. } if column.role == Role::Value => {
+    match kind {
+        AttributeKind::Text { .. } if !in_key => {
             text(sent).unwrap_or_default() == text(found).unwrap_or_default()
         }
         _ => same(sent, found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_services_own_spellings_are_no_differences_and_other_values_are() {
+        let text = AttributeKind::Text { length_max: None };
+        let day = AttributeKind::DayOrInstant;
+        let number = AttributeKind::Decimal { min: None, max: None, precision: Some(6) };
+        let member = AttributeKind::Enumeration { name: "NoYes".to_owned(), members: Vec::new() };
+        for (kind, in_key, sent, found) in [
+            (&text, true, json!("USMF"), json!("usmf")),
+            (&text, false, json!("a\r\nb "), json!("a\nb")),
+            (&text, false, json!(""), json!(null)),
+            (&day, false, json!("2026-11-24T12:00:00Z"), json!("2026-11-24T00:00:00Z")),
+            (&day, false, json!("1900-01-01T12:00:00Z"), json!("1900-01-01T00:00:00Z")),
+            (&number, false, json!(1_234.570_000), json!(1_234.57)),
+            (&member, false, json!("Yes"), json!("Yes")),
+        ] {
+            assert!(held(kind, in_key, &sent, &found), "{kind:?}: {sent} and {found}");
+        }
+        for (kind, in_key, sent, found) in [
+            (&text, false, json!("Retail"), json!("RETAIL")),
+            (&text, false, json!("0017"), json!("17")),
+            (&text, false, json!("a"), json!("")),
+            (&day, false, json!("2026-11-24T12:00:00Z"), json!("2026-11-25T12:00:00Z")),
+            (&day, false, json!("1900-01-01T12:00:00Z"), json!("2026-11-25T12:00:00Z")),
+            (&number, false, json!(10.5), json!(10.51)),
+            (&member, false, json!("Yes"), json!("No")),
+        ] {
+            assert!(!held(kind, in_key, &sent, &found), "{kind:?}: {sent} and {found}");
+        }
     }
 }
