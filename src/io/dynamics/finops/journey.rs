@@ -10,7 +10,8 @@ use crate::domain::settings::{BlankRule, LoadSettings, LookupRule, Mode};
 use crate::domain::table::{TableName, column_identifier};
 use crate::domain::value::{StageType, Value};
 use crate::io::dynamics::{
-    BatchShape, Dynamics, History, Operation, Outcome, PlanFault, RowPlan, SendFault, SendReport,
+    BatchShape, Dynamics, History, Operation, Outcome, PlanFault, Record, RowPlan, SendFault, SendReport,
+    Sought,
 };
 
 const IN_USMF: &str = "CustomerGroups(dataAreaId='usmf',CustomerGroupId='10')";
@@ -582,4 +583,55 @@ async fn values_are_spelled_as_the_service_takes_them_and_blanks_are_left_or_cle
 async fn we_are_let_in_without_a_who_am_i() {
     let fake = Fake::start().await;
     assert_eq!(fake.client().who_am_i().await.unwrap(), "we are let in, and it has 3 entities");
+}
+
+// ---- read back and deleted -----------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn records_are_read_back_by_their_keys_and_deleted_only_as_the_version_that_was_read() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let plan = plan(&client, &HEADERS, &settings(Mode::Insert, "usmf")).await.unwrap();
+    let record = |company: &str, id: &str, text: &str, etag: &str| json!({"dataAreaId": company, "CustomerGroupId": id, "Description": text, "@odata.etag": etag});
+    fake.put(IN_USMF, record("usmf", "10", "Retail", "W/\"one\""));
+    fake.put(IN_USSI, record("ussi", "10", "Whole", "W/\"two\""));
+    let key = |company: &str, id: &str| Record::Key(format!("dataAreaId='{company}',CustomerGroupId='{id}'"));
+    let keys = [key("USMF", "10"), key("ussi", "10"), key("usmf", "20")];
+    let sought: Vec<Sought> = keys.iter().map(|key| Sought::record(&plan, key).unwrap()).collect();
+    fake.queries();
+    let found = client.read_back(&plan, &sought).await.unwrap().found;
+    let etags: Vec<Option<&str>> =
+        found.iter().map(|found| found.as_ref().and_then(|found| found.etag.as_deref())).collect();
+    assert_eq!(etags, [Some("W/\"one\""), Some("W/\"two\""), None]);
+    let queries = fake.queries();
+    assert_eq!(queries.len(), 1, "many in one question: {queries:?}");
+    assert!(queries[0].ends_with("&cross-company=true"), "{queries:?}");
+    let partial = Record::Key("dataAreaId='usmf'".to_owned());
+    assert!(
+        Sought::record(&plan, &partial).is_none()
+            && plan.deletion(RowId(Uuid::nil()), &partial, None).is_none()
+    );
+
+    // Another value than was sent, in another company's record of the same number.
+    let operations = groups(&client, Mode::Insert, &["Retail"]).await;
+    let sought =
+        [keys[0].clone(), keys[1].clone()].map(|key| Sought::of(&plan, &operations[0], Some(&key)).unwrap());
+    let found = client.read_back(&plan, &sought).await.unwrap().found;
+    let differences: Vec<usize> = found.iter().flatten().map(|found| found.differences.len()).collect();
+    assert_eq!(differences, [0, 1]);
+
+    let etags = ["W/\"one\"", "W/\"old\""];
+    let deletions: Vec<Operation> = keys
+        .iter()
+        .zip(etags)
+        .map(|(key, etag)| plan.deletion(RowId(Uuid::nil()), key, Some(etag)).unwrap())
+        .collect();
+    fake.script([Fault::Row { holding: "ussi", status: 412, message: "An update conflict occurred" }]);
+    fake.world.lock().unwrap().records.remove(IN_USMF);
+    let report = sent(&client, &deletions, BatchShape::Independent, History::InDoubt).await.unwrap();
+    assert!(written(&report.outcomes[0]), "it is gone, which is all that is wanted: {report:?}");
+    assert!(refusals(&report)[1].is_some_and(|refusal| refusal.error.starts_with("412")), "{report:?}");
+    assert_eq!(report.attempts, 1, "what was asked of one version is not asked of another one");
+    let body = fake.world.lock().unwrap().bodies.pop().unwrap();
+    assert!(etags.iter().all(|etag| body.contains(&format!("\r\nIf-Match: {etag}\r\n"))), "{body}");
 }
