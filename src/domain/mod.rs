@@ -5,6 +5,7 @@ pub mod conform;
 pub mod entity;
 pub mod identity;
 pub mod job;
+pub mod levels;
 pub mod lifecycle;
 pub mod near;
 pub mod refusal;
