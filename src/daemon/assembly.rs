@@ -67,6 +67,7 @@ pub async fn assemble(
         now,
         stop: CancellationToken::new(),
         observe: Arc::new(|_| ()),
+        traffic: Arc::default(),
     };
     Ok(Assembly { pipeline, target })
 }

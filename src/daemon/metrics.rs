@@ -205,6 +205,7 @@ impl Metrics {
             | Event::Preflighted { .. }
             | Event::Migrated { .. }
             | Event::Recorded
+            | Event::RetriesPlanned { .. }
             | Event::GivenBack { .. } => {}
         }
     }

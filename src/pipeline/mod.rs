@@ -20,11 +20,19 @@ pub mod stage;
 
 pub mod group;
 
+pub mod traffic;
+
+mod parents;
+
+mod order;
+
 pub mod preflight;
 
 pub mod migrate;
 
 pub mod record;
+
+mod retry;
 
 pub mod give_back;
 
@@ -42,6 +50,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::domain::job::JobId;
 use crate::domain::lifecycle::Event;
 use crate::domain::table::TableName;
 use crate::io::delta::{LakeError, Lakehouse};
@@ -52,6 +61,7 @@ use crate::io::returned::ReturnError;
 use crate::io::spool::{Spool, SpoolError};
 use crate::io::workbook::ReadFault;
 use board::Board;
+use traffic::Traffic;
 
 /// How long a job rests before it tries again what only an operator can mend: a full disk, a missing right.
 pub const OPERATOR_WAIT: Duration = Duration::from_secs(30);
@@ -75,6 +85,8 @@ pub struct Pipeline {
     pub stop: CancellationToken,
     /// What everything is doing, for people.
     pub board: Arc<Board>,
+    /// The open jobs, as far as others wait for them.
+    pub traffic: Arc<Traffic>,
     /// Hears of every event once it is on the disk: the metrics.
     pub observe: Observer,
 }
@@ -104,6 +116,14 @@ pub enum Halt {
         waiting_for: String,
         /// When to try again.
         retry: Duration,
+    },
+    /// Other jobs go first: they write what this one's rows point at.
+    #[error("waiting for {waiting_for}")]
+    Behind {
+        /// Those jobs.
+        jobs: Vec<JobId>,
+        /// What is waited for, in a sentence's end: "customers.xlsx: accounts are loaded before contacts".
+        waiting_for: String,
     },
     /// The disk refused. The operator must act.
     #[error(transparent)]
@@ -135,7 +155,7 @@ impl Halt {
     /// How long the job rests.
     pub fn retry(&self) -> Duration {
         match self {
-            Halt::Stopping => Duration::ZERO,
+            Halt::Stopping | Halt::Behind { .. } => Duration::ZERO,
             Halt::Wait { retry, .. } => *retry,
             Halt::Target(TargetFault::Unavailable { retry_in, .. })
             | Halt::Send(SendFault::Unavailable { retry_in, .. }) => *retry_in,
@@ -143,11 +163,22 @@ impl Halt {
         }
     }
 
+    /// Whether the target alone is waited for, as all jobs do that need it then.
+    pub fn passes_by_itself(&self) -> bool {
+        matches!(
+            self,
+            Halt::Stopping
+                | Halt::Behind { .. }
+                | Halt::Target(TargetFault::Unavailable { .. })
+                | Halt::Send(SendFault::Unavailable { .. })
+        )
+    }
+
     /// What the status says that the job waits for.
     pub fn waiting_for(&self) -> String {
         match self {
             Halt::Stopping => "the next start of ddu".to_owned(),
-            Halt::Wait { waiting_for, .. } => waiting_for.clone(),
+            Halt::Wait { waiting_for, .. } | Halt::Behind { waiting_for, .. } => waiting_for.clone(),
             Halt::Target(TargetFault::Unavailable { reason, .. })
             | Halt::Send(SendFault::Unavailable { reason, .. }) => format!("Dynamics to answer: {reason}"),
             other => {

@@ -21,6 +21,7 @@ mod formats;
 mod fuzz;
 mod hostile;
 mod journey;
+mod order;
 mod reruns;
 mod returned;
 mod roundtrip;

@@ -18,6 +18,7 @@ mod operation;
 mod patience;
 mod plan;
 mod send;
+mod siblings;
 mod spelling;
 mod token;
 mod verdict;
@@ -36,11 +37,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+pub use encode::{Encoded, Pass, Placed};
 pub use fault::{PlanFault, PlanProblem, SendFault, TargetFault};
 pub use gate::Waiting;
+pub use lookup::Ids;
 pub use operation::{BatchShape, Condition, History, Method, Operation, Outcome, SendReport, Trouble};
 pub use plan::{PlannedColumn, Role, RowPlan};
 pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
+pub use siblings::Siblings;
 pub use verdict::{Class, Setback, Verdict, judge};
 
 use entities::Catalogue;

@@ -2,7 +2,7 @@
 
 mod drawing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use jiff::tz::TimeZone;
@@ -12,6 +12,7 @@ use self::drawing::{Drawing, find, names};
 use super::Dynamics;
 use super::fault::{PlanFault, TargetFault};
 use super::lookup::LookupCache;
+use super::siblings::Siblings;
 use crate::domain::entity::{Attribute, AttributeKind, Entity, LookupTarget};
 use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::settings::{BlankRule, LoadSettings, Mode};
@@ -33,6 +34,10 @@ pub struct RowPlan {
     pub(super) cache: Mutex<LookupCache>,
     /// Records of rows that were written before under another name than this plan gives them.
     pub(super) records: HashMap<RowId, Uuid>,
+    /// Rows of the load that others of it point at.
+    pub(super) siblings: Option<Arc<Siblings>>,
+    /// Entities whose absent records rows may be written without, for now.
+    pub(super) without: BTreeSet<String>,
     notes: Vec<String>,
 }
 
@@ -69,6 +74,10 @@ pub(super) struct LookupPlan {
     pub(super) target: LookupTarget,
     /// What people call one such record.
     pub(super) called: String,
+    /// Whether the column that the values stand in is a key by itself: no two records share one.
+    pub(super) unique: bool,
+    /// The column of the records' ids, where the target describes it.
+    pub(super) id: Option<Attribute>,
     pub(super) way: LookupWay,
 }
 
@@ -127,6 +136,30 @@ impl RowPlan {
         }
     }
 
+    /// The entities that the rows point at, by their names in the URL.
+    pub fn points_at(&self) -> BTreeSet<&str> {
+        self.columns
+            .iter()
+            .filter_map(|column| column.lookup.as_ref())
+            .map(|lookup| lookup.target.set_name.as_str())
+            .collect()
+    }
+
+    /// Lets rows go without records of these entities that are not there yet; such a row is not complete, and says so.
+    pub fn go_without(&mut self, entities: BTreeSet<String>) {
+        self.without = entities;
+    }
+
+    /// The entities that rows go without, which the plan forgets.
+    pub fn take_without(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.without)
+    }
+
+    /// The rows of the load that others point at.
+    pub fn siblings(&self) -> Option<&Arc<Siblings>> {
+        self.siblings.as_ref()
+    }
+
     /// What the operator and the sender should know although nothing is wrong, in sentences.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -171,6 +204,8 @@ impl Dynamics {
                 width: columns.len(),
                 cache: Mutex::default(),
                 records: HashMap::new(),
+                siblings: None,
+                without: BTreeSet::new(),
                 notes,
             }),
             _ => Err(PlanFault::Problems { problems }),
@@ -229,6 +264,13 @@ impl Dynamics {
             }
             (_, None) => LookupWay::Id,
         };
-        Ok(Some(LookupPlan { target, called, way }))
+        let id = entity.primary_id.as_deref().and_then(|id| entity.attribute(id)).cloned();
+        let unique = match &way {
+            LookupWay::Column { attribute, .. } => {
+                entity.key_over(std::slice::from_ref(&attribute.logical_name)).is_some()
+            }
+            LookupWay::Id => true,
+        };
+        Ok(Some(LookupPlan { target, called, unique, id, way }))
     }
 }

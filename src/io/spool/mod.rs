@@ -8,6 +8,7 @@ pub mod names;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -47,6 +48,13 @@ pub enum SpoolError {
 #[derive(Debug, Clone)]
 pub struct Spool {
     root: PathBuf,
+    numbering: Arc<Mutex<()>>,
+}
+
+/// The right to give numbers in the order of claims; until it is dropped, jobs with lower ones are on the disk.
+#[derive(Debug)]
+pub struct Numbering<'a> {
+    _turn: MutexGuard<'a, ()>,
 }
 
 /// The right to take files from a dropbox; the operating system takes it back when the process ends.
@@ -58,7 +66,7 @@ pub struct SpoolLock {
 impl Spool {
     /// The dropbox at `root`, without touching the disk.
     pub fn at(root: &Path) -> Self {
-        Spool { root: root.to_owned() }
+        Spool { root: root.to_owned(), numbering: Arc::default() }
     }
 
     /// Makes the folders that are missing.
@@ -175,6 +183,12 @@ impl Spool {
         }
         jobs.sort();
         Ok(jobs)
+    }
+
+    /// Waits until nobody else gives numbers. Whoever takes some holds it until their `job.json` are written, so that
+    /// no job goes before one of a lower number that it does not see.
+    pub fn numbering(&self) -> Numbering<'_> {
+        Numbering { _turn: self.numbering.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     /// So many next numbers in the order of claims, the first of them. They are used up once `.work` is synced, which
