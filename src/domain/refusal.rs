@@ -63,6 +63,16 @@ pub struct Missing {
     /// The row was written all the same, without this lookup: for what is left, the record must be there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partly: bool,
+    /// Other records that would do as well, where the lookup can point at several entities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub or: Vec<Missing>,
+}
+
+impl Missing {
+    /// All records of which one would do.
+    pub fn alternatives(&self) -> impl Iterator<Item = &Missing> {
+        std::iter::once(self).chain(&self.or)
+    }
 }
 
 impl RefusedRow {

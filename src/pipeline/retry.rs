@@ -141,7 +141,8 @@ impl Pipeline {
         let mut rows = self.lake.quarantine_rows(table, None).await?;
         while let Some(batch) = rows.next().await? {
             for row in &batch {
-                for Missing { entity, column, value, .. } in waiting(row, landed) {
+                let missing = waiting(row, landed).into_iter().flat_map(Missing::alternatives);
+                for Missing { entity, column, value, .. } in missing {
                     let key = (entity.clone(), column.clone());
                     wanted.entry(key).or_default().insert(value.clone());
                 }
@@ -164,8 +165,10 @@ impl Pipeline {
         present: &Present,
     ) -> Result<Vec<Again>, Halt> {
         let is_there = |missing: &Missing| {
-            let of = present.get(&(missing.entity.clone(), missing.column.clone()));
-            of.is_some_and(|values| values.contains(&missing.value))
+            missing.alternatives().any(|missing| {
+                let of = present.get(&(missing.entity.clone(), missing.column.clone()));
+                of.is_some_and(|values| values.contains(&missing.value))
+            })
         };
         let mut ways: HashMap<String, Option<String>> = HashMap::new();
         let mut found: BTreeMap<String, Again> = BTreeMap::new();
@@ -295,7 +298,8 @@ impl Pipeline {
 /// What a row waits for, where it waits for anything that has landed and for nothing else.
 fn waiting<'a>(row: &'a QuarantineRow, landed: &BTreeSet<String>) -> Vec<&'a Missing> {
     let missing = waits_for(&row.refusals);
-    match missing.iter().any(|missing| landed.contains(&missing.entity)) {
+    let has_landed = |missing: &Missing| landed.contains(&missing.entity);
+    match missing.iter().any(|missing| missing.alternatives().any(has_landed)) {
         true => missing,
         false => Vec::new(),
     }

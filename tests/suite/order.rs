@@ -210,6 +210,34 @@ fn a_record_that_is_named_by_its_id_must_be_there_too() {
     assert_at_their_accounts(&world, 1);
 }
 
+#[test]
+fn who_can_be_a_company_or_a_person_is_found_as_either_whichever_comes() {
+    // No `lookups`: a contact's company is an account by its name, or a contact by its full name.
+    let world = World::new();
+    world.drop_json(
+        "contacts.xlsx.json",
+        json!({"target_entity": "contacts", "columns": {"Company": "parentcustomerid"}}),
+    );
+    let people = [
+        row!["Last Name", "Email", "Company"],
+        row!["A", "a@fabrikam.example", "Account 1"],
+        row!["B", "b@fabrikam.example", "Chief"],
+    ];
+    world.drop_rows("contacts.xlsx", &people);
+    world.run_once(3);
+    assert_eq!(world.counts("contacts"), [2, 0, 2, 0]);
+    world.drop_json("chiefs.xlsx.json", json!({"target_entity": "contacts", "table_name": "chiefs"}));
+    world.drop_rows("chiefs.xlsx", &[row!["Last Name", "Email"], row!["Chief", "c@fabrikam.example"]]);
+    world.run_once(0);
+    assert_eq!(world.counts("contacts"), [2, 1, 1, 0]);
+    world.drop_rows("accounts.xlsx", &accounts(1, 1));
+    world.run_once(0);
+    assert_eq!(world.counts("contacts"), [2, 2, 0, 0]);
+    let pointing =
+        world.target("contacts").into_iter().filter(|row| !row["_parentcustomerid_value"].is_null());
+    assert_eq!(pointing.count(), 2);
+}
+
 // Rows of one load: levels and circles.
 
 /// Accounts `0..count`; `parent` says at which other one each points, `name` by what.

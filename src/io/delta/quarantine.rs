@@ -20,7 +20,7 @@ use super::stage::Begin;
 use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
 use super::txn::{JobTxn, Txn};
 use crate::domain::job::JobId;
-use crate::domain::refusal::{Refusal, waits_for};
+use crate::domain::refusal::{Missing, Refusal, waits_for};
 use crate::domain::row::{RowId, StagedColumn, StagedRow};
 use crate::domain::table::TableName;
 
@@ -295,8 +295,11 @@ fn encode(table: &str, columns: &[StagedColumn], rows: &[QuarantineRow]) -> Resu
     let wholes = rows.iter().map(|row| serde_json::to_string(&row.refusals).doing(table, "encode rows"));
     let wholes = wholes.collect::<Result<Vec<_>, _>>()?;
     let missing = |row: &QuarantineRow| {
-        let entities: BTreeSet<&str> =
-            waits_for(&row.refusals).into_iter().map(|missing| missing.entity.as_str()).collect();
+        let entities: BTreeSet<&str> = waits_for(&row.refusals)
+            .into_iter()
+            .flat_map(Missing::alternatives)
+            .map(|missing| missing.entity.as_str())
+            .collect();
         (!entities.is_empty()).then(|| entities.into_iter().collect::<Vec<_>>().join(" "))
     };
     let missing: Vec<Option<String>> = rows.iter().map(missing).collect();

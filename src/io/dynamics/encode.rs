@@ -25,6 +25,8 @@ pub(super) struct Draft {
     refusals: Vec<Refusal>,
     left_out: Vec<Refusal>,
     parents: Vec<u32>,
+    /// Places of columns whose record was not found by the first of their lookups, and the place of the one that found it.
+    others: Vec<(usize, usize)>,
 }
 
 /// A row as the target takes it.
@@ -133,10 +135,11 @@ impl Dynamics {
         let pointed = self.point(plan, column, values, ids).await?;
         for (number, draft) in drafts.iter_mut().enumerate() {
             let Conformed::Reference(value) = &draft.cells[at] else { continue };
-            let result = match pointed.get(value).unwrap_or(&Pointed::Nowhere) {
+            let (by, result) = match pointed.get(value) {
                 // Its turn has come, so the row that it points at was written; whatever it was named by then is gone.
-                Pointed::Sibling(_) if ids == Ids::Believed => &Pointed::Nowhere,
-                result => result,
+                None | Some((_, Pointed::Sibling(_))) if ids == Ids::Believed => (0, &Pointed::Nowhere),
+                Some((by, result)) => (*by, result),
+                None => (0, &Pointed::Nowhere),
             };
             let waits =
                 plan.second_pass(column, value, places.get(number).copied()).filter(|_| pass == Pass::First);
@@ -145,10 +148,10 @@ impl Dynamics {
                 draft.cells[at] = Conformed::Blank;
                 continue;
             }
-            if let Some(misfit) = misfit(column, value, result) {
+            if let Some(misfit) = misfit(column, value, (by, result)) {
                 let mut refusal = misfit.refusal(&column.name);
                 if matches!(result, Pointed::Nowhere | Pointed::Refused(_)) {
-                    refusal.missing = column.lookup.as_ref().and_then(|lookup| lookup.missing(value));
+                    refusal.missing = column.missing(value);
                 }
                 let absent = *result == Pointed::Nowhere && plan.goes_without(column);
                 match refusal.missing.as_mut().filter(|_| absent) {
@@ -159,6 +162,9 @@ impl Dynamics {
                     }
                     None => draft.refusals.push(refusal),
                 }
+            }
+            if by > 0 {
+                draft.others.push((at, by));
             }
             draft.cells[at] = match result {
                 Pointed::At(id) => Conformed::Guid(*id),
@@ -190,8 +196,8 @@ impl RowPlan {
 
     /// Whether rows may go without this lookup for now: nothing but its own value depends on it.
     fn goes_without(&self, column: &PlannedColumn) -> bool {
-        let to = column.lookup.as_ref().map(|lookup| &lookup.target.set_name);
-        to.is_some_and(|to| self.without.contains(to)) && self.can_be_left_out(column)
+        let mut to = column.lookups().map(|lookup| &lookup.target.set_name);
+        to.any(|to| self.without.contains(to)) && self.can_be_left_out(column)
     }
 
     /// Whether a row can be written without this column.
@@ -208,6 +214,7 @@ impl RowPlan {
             refusals: Vec::new(),
             left_out: Vec::new(),
             parents: Vec::new(),
+            others: Vec::new(),
         };
         for column in &self.columns {
             let conformed = conform(&column.attribute, &row.values[column.index], &self.zone)
@@ -267,7 +274,7 @@ impl RowPlan {
     }
 
     fn operation(&self, target: &str, row: &StagedRow, draft: Draft) -> Result<Operation, Vec<Refusal>> {
-        let Draft { deed, cells, mut refusals, .. } = draft;
+        let Draft { deed, cells, mut refusals, others, .. } = draft;
         if !refusals.is_empty() {
             let place = |refusal: &Refusal| {
                 self.columns.iter().position(|c| refusal.column.as_ref() == Some(&c.name))
@@ -286,7 +293,7 @@ impl RowPlan {
             method,
             path: format!("{}({predicate})", self.entity.set_name),
             condition,
-            body: (method == Method::Patch).then(|| self.body(&cells, deed)),
+            body: (method == Method::Patch).then(|| self.body(&cells, &others, deed)),
             target_key: shown,
             if_absent: match self.mode {
                 Mode::Delete => "take the row out, or correct its key",
@@ -362,9 +369,9 @@ impl RowPlan {
         }
     }
 
-    fn body(&self, cells: &[Conformed], deed: Deed) -> String {
+    fn body(&self, cells: &[Conformed], others: &[(usize, usize)], deed: Deed) -> String {
         let mut members = Vec::new();
-        for (column, value) in self.columns.iter().zip(cells) {
+        for (at, (column, value)) in self.columns.iter().zip(cells).enumerate() {
             let blank = *value == Conformed::Blank;
             // A note of the plan tells which columns the target takes only when a record is created.
             let unfit = self.mode == Mode::Edit
@@ -375,7 +382,8 @@ impl RowPlan {
             if column.role == Role::Key || unfit || (blank && self.blank == BlankRule::Leave) {
                 continue;
             }
-            members.push(match &column.lookup {
+            let by = others.iter().find(|(of, _)| *of == at).map_or(0, |(_, by)| *by);
+            members.push(match column.lookups().nth(by) {
                 None => (column.attribute.logical_name.clone(), json(value)),
                 Some(lookup) => {
                     let bound = match value {

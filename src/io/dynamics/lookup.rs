@@ -1,5 +1,6 @@
 //! Finds the records that lookup cells point at, many values in one question.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -29,7 +30,8 @@ const CACHED_MAX: usize = 100_000;
 /// Records that were found. What was not found is asked again: it may have been loaded meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct LookupCache {
-    found: HashMap<(usize, String), Uuid>,
+    /// By the column's place, the lookup's among its lookups, and the value.
+    found: HashMap<(usize, usize, String), Uuid>,
 }
 
 /// What a value points at.
@@ -61,19 +63,46 @@ struct Asked {
 }
 
 impl Dynamics {
-    /// What each of the values of this column points at.
+    /// What each of the values of this column points at, and by which of its lookups.
     pub(super) async fn point(
         &self,
         plan: &RowPlan,
         column: &PlannedColumn,
         values: BTreeSet<String>,
         ids: Ids,
+    ) -> Result<HashMap<String, (usize, Pointed)>, TargetFault> {
+        let mut found: HashMap<String, (usize, Pointed)> = HashMap::new();
+        for (at, lookup) in column.lookups().enumerate() {
+            // An id may be one of any of them.
+            let ids = if column.others.is_empty() { ids } else { Ids::Asked };
+            let pointed = self.point_by(plan, (column.index, at), lookup, values.clone(), ids).await?;
+            for (value, result) in pointed {
+                match found.entry(value) {
+                    Entry::Vacant(free) => drop(free.insert((at, result))),
+                    Entry::Occupied(mut known) => {
+                        let (before, one) = known.get();
+                        let same = |one: &LookupPlan| one.target.set_name == lookup.target.set_name;
+                        let same = column.lookups().nth(*before).is_some_and(same);
+                        known.insert(either((*before, one.clone()), (at, result), same));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn point_by(
+        &self,
+        plan: &RowPlan,
+        place: (usize, usize),
+        lookup: &LookupPlan,
+        values: BTreeSet<String>,
+        ids: Ids,
     ) -> Result<HashMap<String, Pointed>, TargetFault> {
         let mut pointed = HashMap::new();
-        let Some(lookup) = &column.lookup else { return Ok(pointed) };
         let mut asked = Asked { by_column: Vec::new(), by_id: Vec::new() };
         for value in values {
-            match settled(plan, column, lookup, &value, ids) {
+            match settled(plan, place, lookup, &value, ids) {
                 Some(result) => {
                     pointed.insert(value, result);
                 }
@@ -91,12 +120,10 @@ impl Dynamics {
             self.ask(&query, &plan.zone, asked.by_column, &mut pointed).await?;
         }
         for (value, result) in &mut pointed {
-            match result {
-                Pointed::At(id) => remember(plan, column.index, value, *id),
-                Pointed::Nowhere | Pointed::AtSeveral(_) | Pointed::Unfit(_) => {}
-                Pointed::Sibling(_) | Pointed::Refused(_) => continue,
+            if let Pointed::At(id) = result {
+                remember(plan, place, value, *id);
             }
-            if let Some(sibling) = plan.sibling(column, value) {
+            if let Some(sibling) = plan.sibling(lookup, value) {
                 *result = beside(result, sibling, lookup.unique || lookup.id_in(value).is_some());
             }
         }
@@ -156,7 +183,7 @@ impl Dynamics {
 /// the records of rows of the same load.
 fn settled(
     plan: &RowPlan,
-    column: &PlannedColumn,
+    (index, at): (usize, usize),
     lookup: &LookupPlan,
     value: &str,
     ids: Ids,
@@ -167,12 +194,12 @@ fn settled(
     }
     let cached = {
         let cache = plan.cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        cache.found.get(&(column.index, value.to_owned())).copied()
+        cache.found.get(&(index, at, value.to_owned())).copied()
     };
     if let Some(found) = cached.or(id.filter(|_| ids == Ids::Believed || lookup.id.is_none())) {
         return Some(Pointed::At(found));
     }
-    match (ids, plan.sibling(column, value)) {
+    match (ids, plan.sibling(lookup, value)) {
         (Ids::Believed, Some(Sibling { record: Some(record), refused: false, meant: true, .. })) => {
             Some(Pointed::At(record))
         }
@@ -215,16 +242,43 @@ impl LookupPlan {
             column: column.clone(),
             value: value.to_owned(),
             partly: false,
+            or: Vec::new(),
         })
     }
 }
 
-fn remember(plan: &RowPlan, index: usize, value: &str, id: Uuid) {
+impl PlannedColumn {
+    /// The record that a value names and that is not there, by any of the column's lookups.
+    pub(super) fn missing(&self, value: &str) -> Option<Missing> {
+        let mut all = self.lookups().filter_map(|lookup| lookup.missing(value));
+        let mut first = all.next()?;
+        first.or = all.collect();
+        Some(first)
+    }
+}
+
+fn remember(plan: &RowPlan, (index, at): (usize, usize), value: &str, id: Uuid) {
     let mut cache = plan.cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if cache.found.len() >= CACHED_MAX {
         cache.found.clear();
     }
-    cache.found.insert((index, value.to_owned()), id);
+    cache.found.insert((index, at, value.to_owned()), id);
+}
+
+/// What a value points at by one lookup or the other, each with its place; `same` where both are of one entity.
+fn either(one: (usize, Pointed), other: (usize, Pointed), same: bool) -> (usize, Pointed) {
+    let points = |pointed: &Pointed| !matches!(pointed, Pointed::Nowhere | Pointed::Unfit(_));
+    match (&one.1, &other.1) {
+        (Pointed::At(first), Pointed::At(second)) if same && first == second => one,
+        (Pointed::AtSeveral(count), _) | (_, Pointed::AtSeveral(count)) => {
+            let count = *count;
+            (one.0, Pointed::AtSeveral(count))
+        }
+        (first, second) if points(first) && points(second) => (one.0, Pointed::AtSeveral(2)),
+        (_, second) if points(second) => other,
+        (Pointed::Unfit(_), Pointed::Nowhere) => other,
+        _ => one,
+    }
 }
 
 /// How one column of one entity is searched.
@@ -357,9 +411,43 @@ fn not_an_id(lookup: &LookupPlan, value: &str) -> Misfit {
     }
 }
 
+/// As [`misfit`], for a value that may be looked up in several ways.
+fn nowhere_or_anywhere(column: &PlannedColumn, value: &str, nowhere: bool) -> Misfit {
+    let mut ways: Vec<String> = Vec::new();
+    for lookup in column.lookups() {
+        let by = match &lookup.way {
+            LookupWay::Column { attribute, .. } => attribute.label().to_lowercase(),
+            LookupWay::Id => "id".to_owned(),
+        };
+        ways.push(format!("{} by {by}", lookup.called));
+    }
+    let (ways, name) = (ways.join(", "), &column.attribute.logical_name);
+    let value = excerpt(value);
+    match nowhere {
+        true => Misfit {
+            error: format!("`{name}`: no record ({ways})"),
+            cause: format!("nothing is called `{value}` ({ways})"),
+            advice: "correct it, or load what is meant: once it is there, this row is tried again by itself"
+                .to_owned(),
+        },
+        false => Misfit {
+            error: format!("`{name}`: several records ({ways})"),
+            cause: format!("several records are called `{value}` ({ways})"),
+            advice: format!(
+                "write the id of the one that is meant, or say with `lookups.{}` in the sidecar where it is looked for",
+                column.header
+            ),
+        },
+    }
+}
+
 /// Why a value that points nowhere, or everywhere, is refused; `None` for one that points at a record.
-pub(super) fn misfit(column: &PlannedColumn, value: &str, pointed: &Pointed) -> Option<Misfit> {
-    let lookup = column.lookup.as_ref()?;
+pub(super) fn misfit(
+    column: &PlannedColumn,
+    value: &str,
+    (at, pointed): (usize, &Pointed),
+) -> Option<Misfit> {
+    let lookup = column.lookups().nth(at)?;
     let by = match &lookup.way {
         LookupWay::Column { attribute, .. } if lookup.id_in(value).is_none() => {
             attribute.label().to_lowercase()
@@ -367,6 +455,9 @@ pub(super) fn misfit(column: &PlannedColumn, value: &str, pointed: &Pointed) -> 
         LookupWay::Column { .. } | LookupWay::Id => "id".to_owned(),
     };
     let set_name = &lookup.target.set_name;
+    if !column.others.is_empty() && matches!(pointed, Pointed::Nowhere | Pointed::AtSeveral(_)) {
+        return Some(nowhere_or_anywhere(column, value, *pointed == Pointed::Nowhere));
+    }
     match pointed {
         Pointed::At(_) | Pointed::Sibling(_) => None,
         Pointed::Refused(number) => Some(Misfit {

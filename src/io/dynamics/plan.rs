@@ -15,7 +15,7 @@ use super::lookup::LookupCache;
 use super::siblings::Siblings;
 use crate::domain::entity::{Attribute, AttributeKind, Entity, LookupTarget};
 use crate::domain::row::{RowId, StagedColumn};
-use crate::domain::settings::{BlankRule, LoadSettings, Mode};
+use crate::domain::settings::{BlankRule, LoadSettings, LookupRule, Mode};
 use crate::domain::table::column_identifier;
 
 /// How the rows of one staged table become operations on one entity.
@@ -55,6 +55,8 @@ pub struct PlannedColumn {
     /// What its values are for.
     pub role: Role,
     pub(super) lookup: Option<LookupPlan>,
+    /// Where else the record may be that a value names: in other entities, or by other columns.
+    pub(super) others: Vec<LookupPlan>,
 }
 
 /// What a column's values are for.
@@ -140,7 +142,7 @@ impl RowPlan {
     pub fn points_at(&self) -> BTreeSet<&str> {
         self.columns
             .iter()
-            .filter_map(|column| column.lookup.as_ref())
+            .flat_map(PlannedColumn::lookups)
             .map(|lookup| lookup.target.set_name.as_str())
             .collect()
     }
@@ -186,7 +188,9 @@ impl Dynamics {
         let mut planned = drawing.columns();
         let naming = drawing.naming(&mut planned);
         for column in &mut planned {
-            column.lookup = self.lookup_plan(&mut drawing, column).await?;
+            let mut lookups = self.lookup_plans(&mut drawing, column).await?.into_iter();
+            column.lookup = lookups.next();
+            column.others = lookups.collect();
         }
         drawing.check_writable(&planned);
         drawing.note_required(&planned);
@@ -212,11 +216,13 @@ impl Dynamics {
         }
     }
 
-    async fn lookup_plan(
+    /// How a column's values are looked up: in each entity that it can point at, unless `lookups` says in which, and by
+    /// each column by which people name its records, unless `lookups` says by which.
+    async fn lookup_plans(
         &self,
         drawing: &mut Drawing<'_>,
         column: &PlannedColumn,
-    ) -> Result<Option<LookupPlan>, TargetFault> {
+    ) -> Result<Vec<LookupPlan>, TargetFault> {
         let rule = drawing.lookup_rule(column);
         let AttributeKind::Lookup { targets } = &column.attribute.kind else {
             if rule.is_some() {
@@ -230,40 +236,69 @@ impl Dynamics {
                     "take it out of `lookups`".to_owned(),
                 );
             }
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        let Some(target) = drawing.lookup_target(column, targets, rule) else { return Ok(None) };
-        let entity = self.entity(&target.logical_name).await?;
+        let mut plans = Vec::new();
+        let targets = drawing.lookup_targets(column, targets, rule);
+        let one = targets.len() == 1;
+        for target in &targets {
+            let entity = match self.entity(&target.logical_name).await {
+                Err(TargetFault::UnknownEntity { .. }) if !one => continue,
+                entity => entity?,
+            };
+            match ways(&entity, rule) {
+                Ok(ways) => plans.extend(ways.into_iter().map(|way| LookupPlan::new(target, &entity, way))),
+                Err((cause, advice)) if one => {
+                    let cause = format!("`lookups` of `{}`: {cause}", column.header);
+                    drawing.problem(Some(&column.header), cause, advice);
+                }
+                // Another entity has the column.
+                Err(_) => {}
+            }
+        }
+        if plans.is_empty() && !one && !targets.is_empty() {
+            drawing.name_the_target(column, &targets);
+        }
+        Ok(plans)
+    }
+}
+
+/// Columns by which people name users beside their names. Source: dynamics.md §2.6, owner.
+const USERS_NAMED_BY: [&str; 2] = ["internalemailaddress", "domainname"];
+
+/// The ways in which values name records of an entity.
+///
+/// # Errors
+/// Cause and advice: the entity has no such column.
+fn ways(entity: &Entity, rule: Option<&LookupRule>) -> Result<Vec<LookupWay>, (String, String)> {
+    let Some(primary_id) = &entity.primary_id else { return Ok(vec![LookupWay::Id]) };
+    let by = |attribute: &Attribute, ids_too: bool| LookupWay::Column {
+        attribute: attribute.clone(),
+        primary_id: primary_id.clone(),
+        ids_too,
+    };
+    if let Some(rule) = rule {
+        let attribute = find(entity, &rule.column, &column_identifier(&rule.column))?;
+        return Ok(match attribute.logical_name == *primary_id {
+            true => vec![LookupWay::Id],
+            false => vec![by(attribute, false)],
+        });
+    }
+    let Some(name) = entity.primary_name.as_deref().and_then(|name| entity.attribute(name)) else {
+        return Ok(vec![LookupWay::Id]);
+    };
+    let mut ways = vec![by(name, true)];
+    if entity.logical_name == "systemuser" {
+        let named_by = |name: &&str| entity.attributes.iter().find(|a| a.logical_name == *name);
+        ways.extend(USERS_NAMED_BY.iter().filter_map(named_by).map(|attribute| by(attribute, false)));
+    }
+    Ok(ways)
+}
+
+impl LookupPlan {
+    fn new(target: &LookupTarget, entity: &Entity, way: LookupWay) -> Self {
         let called =
             entity.display_name.clone().unwrap_or_else(|| target.logical_name.clone()).to_lowercase();
-        let way = match (rule, &entity.primary_id) {
-            (Some(rule), Some(primary_id)) => {
-                match find(&entity, &rule.column, &column_identifier(&rule.column)) {
-                    Ok(attribute) if attribute.logical_name == *primary_id => LookupWay::Id,
-                    Ok(attribute) => LookupWay::Column {
-                        attribute: attribute.clone(),
-                        primary_id: primary_id.clone(),
-                        ids_too: false,
-                    },
-                    Err((cause, advice)) => {
-                        let cause = format!("`lookups` of `{}`: {cause}", column.header);
-                        drawing.problem(Some(&column.header), cause, advice);
-                        return Ok(None);
-                    }
-                }
-            }
-            (None, Some(primary_id)) => {
-                match entity.primary_name.as_deref().and_then(|name| entity.attribute(name)) {
-                    Some(attribute) => LookupWay::Column {
-                        attribute: attribute.clone(),
-                        primary_id: primary_id.clone(),
-                        ids_too: true,
-                    },
-                    None => LookupWay::Id,
-                }
-            }
-            (_, None) => LookupWay::Id,
-        };
         let id = entity.primary_id.as_deref().and_then(|id| entity.attribute(id)).cloned();
         let unique = match &way {
             LookupWay::Column { attribute, .. } => {
@@ -271,6 +306,13 @@ impl Dynamics {
             }
             LookupWay::Id => true,
         };
-        Ok(Some(LookupPlan { target, called, unique, id, way }))
+        LookupPlan { target: target.clone(), called, unique, id, way }
+    }
+}
+
+impl PlannedColumn {
+    /// Every way to look its values up, the first one first.
+    pub(super) fn lookups(&self) -> impl Iterator<Item = &LookupPlan> {
+        self.lookup.iter().chain(&self.others)
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Dynamics;
 use super::encode::Deed;
 use super::lookup::folded;
-use super::plan::{LookupWay, Naming, PlannedColumn, RowPlan};
+use super::plan::{LookupPlan, LookupWay, Naming, PlannedColumn, RowPlan};
 use crate::domain::conform::{Conformed, conform, excerpt};
 use crate::domain::refusal::Refusal;
 use crate::domain::row::StagedRow;
@@ -118,10 +118,9 @@ impl RowPlan {
 
     /// Places and names of the columns by whose values the load's own records are looked up.
     fn names_siblings(&self) -> impl Iterator<Item = (usize, &str)> {
-        let own = |column: &&PlannedColumn| {
-            column.lookup.as_ref().is_some_and(|lookup| lookup.target.set_name == self.entity.set_name)
-        };
-        let searched = self.columns.iter().filter(own).flat_map(searched).collect::<HashSet<_>>();
+        let lookups = self.columns.iter().flat_map(PlannedColumn::lookups);
+        let own = lookups.filter(|lookup| lookup.target.set_name == self.entity.set_name);
+        let searched = own.flat_map(searched).collect::<HashSet<_>>();
         let columns = self.columns.iter().enumerate();
         columns
             .map(|(at, column)| (at, column.attribute.logical_name.as_str()))
@@ -129,9 +128,11 @@ impl RowPlan {
     }
 
     /// The row of the load that the value of a lookup to its own entity names.
-    pub(super) fn sibling(&self, column: &PlannedColumn, value: &str) -> Option<Sibling> {
+    pub(super) fn sibling(&self, lookup: &LookupPlan, value: &str) -> Option<Sibling> {
         let siblings = self.siblings.as_ref()?;
-        let lookup = column.lookup.as_ref().filter(|l| l.target.set_name == self.entity.set_name)?;
+        if lookup.target.set_name != self.entity.set_name {
+            return None;
+        }
         let (attribute, conformed) = match (&lookup.way, lookup.id_in(value)) {
             (_, Some(id)) => (lookup.id.as_ref()?, Conformed::Guid(id)),
             (LookupWay::Column { attribute, .. }, None) => {
@@ -150,11 +151,11 @@ impl RowPlan {
         place: Option<u32>,
     ) -> Option<Refusal> {
         let siblings = self.siblings.as_ref().filter(|siblings| !siblings.later.is_empty())?;
-        let sibling = self.sibling(column, value)?;
+        let sibling = column.lookups().find_map(|lookup| self.sibling(lookup, value))?;
         if !siblings.later.contains(&(place?, sibling.place)) {
             return None;
         }
-        let mut missing = column.lookup.as_ref()?.missing(value)?;
+        let mut missing = column.missing(value)?;
         missing.partly = true;
         let number = sibling.number;
         Some(Refusal {
@@ -177,15 +178,14 @@ impl RowPlan {
     /// Whether every lookup to the load's own entity can be set in a second pass.
     pub fn can_be_circular(&self) -> bool {
         let own = |column: &&PlannedColumn| {
-            column.lookup.as_ref().is_some_and(|lookup| lookup.target.set_name == self.entity.set_name)
+            column.lookups().any(|lookup| lookup.target.set_name == self.entity.set_name)
         };
         self.columns.iter().filter(own).all(|column| self.can_be_left_out(column))
     }
 }
 
 /// The names of the columns by which a lookup's values name records.
-fn searched(column: &PlannedColumn) -> Vec<&str> {
-    let Some(lookup) = &column.lookup else { return Vec::new() };
+fn searched(lookup: &LookupPlan) -> Vec<&str> {
     let by_column = match &lookup.way {
         LookupWay::Column { attribute, .. } => Some(attribute.logical_name.as_str()),
         LookupWay::Id => None,
