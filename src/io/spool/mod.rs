@@ -49,12 +49,13 @@ pub enum SpoolError {
 pub struct Spool {
     root: PathBuf,
     numbering: Arc<Mutex<()>>,
+    sharing: Arc<Mutex<()>>,
 }
 
-/// The right to give numbers in the order of claims; until it is dropped, jobs with lower ones are on the disk.
+/// The right to be the only one of this process who does something; it ends when it is dropped.
 #[derive(Debug)]
-pub struct Numbering<'a> {
-    _turn: MutexGuard<'a, ()>,
+pub struct Turn<'a> {
+    _guard: MutexGuard<'a, ()>,
 }
 
 /// The right to take files from a dropbox; the operating system takes it back when the process ends.
@@ -66,7 +67,7 @@ pub struct SpoolLock {
 impl Spool {
     /// The dropbox at `root`, without touching the disk.
     pub fn at(root: &Path) -> Self {
-        Spool { root: root.to_owned(), numbering: Arc::default() }
+        Spool { root: root.to_owned(), numbering: Arc::default(), sharing: Arc::default() }
     }
 
     /// Makes the folders that are missing.
@@ -187,8 +188,13 @@ impl Spool {
 
     /// Waits until nobody else gives numbers. Whoever takes some holds it until their `job.json` are written, so that
     /// no job goes before one of a lower number that it does not see.
-    pub fn numbering(&self) -> Numbering<'_> {
-        Numbering { _turn: self.numbering.lock().unwrap_or_else(PoisonError::into_inner) }
+    pub fn numbering(&self) -> Turn<'_> {
+        Turn { _guard: self.numbering.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Waits until nobody else notes which workbooks of a shared sidecar were taken: of two at once, one would be lost.
+    pub fn sharing(&self) -> Turn<'_> {
+        Turn { _guard: self.sharing.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     /// So many next numbers in the order of claims, the first of them. They are used up once `.work` is synced, which
