@@ -490,6 +490,43 @@ fn two_tables_that_point_at_each_other_do_not_wait_for_each_other() {
 }
 
 #[test]
+fn what_is_left_out_for_now_is_not_emptied_meanwhile() {
+    // Account 1 has a lead; it comes again with `blank: clear` and another lead who is not there yet, in a circle.
+    let world = World::new();
+    drop_contacts(&world, "contacts.xlsx", 1, 1);
+    drop_led_accounts(&world, 1);
+    world.run_once(3);
+    assert_led_by_their_people(&world, 1);
+    let lead = |world: &World| world.target("accounts")[0]["_primarycontactid_value"].clone();
+    let first = lead(&world);
+
+    // Somebody waits in quarantine for an account that never comes, so accounts may go without people for now.
+    drop_contacts(&world, "others.xlsx", 7, 1);
+    world.run_once(3);
+    world.drop_json(
+        "accounts again.xlsx.json",
+        json!({
+            "target_entity": "accounts", "table_name": "again", "mode": "upsert", "key": "Account Number",
+            "blank": "clear", "columns": {"Primary": "primarycontactid"},
+            "lookups": {"Primary": {"column": "emailaddress1"}},
+        }),
+    );
+    world.drop_rows(
+        "accounts again.xlsx",
+        &[
+            row!["Account Name", "Account Number", "Primary"],
+            row!["Account 1, renamed", "000001", "nobody@fabrikam.example"],
+        ],
+    );
+    world.run_once(3);
+    assert_eq!(world.counts("again"), [1, 0, 1, 0]);
+    assert_eq!(world.target("accounts")[0]["name"], "Account 1, renamed");
+    assert_eq!(lead(&world), first);
+    let cause = world.quarantine("again")[0]["_ddu_cause"].to_string();
+    assert!(cause.contains("the row is written without it for now"), "{cause}");
+}
+
+#[test]
 fn two_tables_that_point_at_each_other_may_come_one_after_the_other() {
     let world = World::new();
     drop_led_accounts(&world, 10);

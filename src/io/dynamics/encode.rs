@@ -27,6 +27,8 @@ pub(super) struct Draft {
     parents: Vec<u32>,
     /// Places of columns whose record was not found by the first of their lookups, and the place of the one that found it.
     others: Vec<(usize, usize)>,
+    /// Places of columns that are left out, whatever a blank cell means.
+    skipped: Vec<usize>,
 }
 
 /// A row as the target takes it.
@@ -145,6 +147,7 @@ impl Dynamics {
                 plan.second_pass(column, value, places.get(number).copied()).filter(|_| pass == Pass::First);
             if let Some(refusal) = waits {
                 draft.left_out.push(refusal);
+                draft.skipped.push(at);
                 draft.cells[at] = Conformed::Blank;
                 continue;
             }
@@ -159,6 +162,7 @@ impl Dynamics {
                         missing.partly = true;
                         refusal.cause.push_str("; the row is written without it for now");
                         draft.left_out.push(refusal);
+                        draft.skipped.push(at);
                     }
                     None => draft.refusals.push(refusal),
                 }
@@ -215,6 +219,7 @@ impl RowPlan {
             left_out: Vec::new(),
             parents: Vec::new(),
             others: Vec::new(),
+            skipped: Vec::new(),
         };
         for column in &self.columns {
             let conformed = conform(&column.attribute, &row.values[column.index], &self.zone)
@@ -274,7 +279,7 @@ impl RowPlan {
     }
 
     fn operation(&self, target: &str, row: &StagedRow, draft: Draft) -> Result<Operation, Vec<Refusal>> {
-        let Draft { deed, cells, mut refusals, others, .. } = draft;
+        let Draft { deed, cells, mut refusals, others, skipped, .. } = draft;
         if !refusals.is_empty() {
             let place = |refusal: &Refusal| {
                 self.columns.iter().position(|c| refusal.column.as_ref() == Some(&c.name))
@@ -293,7 +298,7 @@ impl RowPlan {
             method,
             path: format!("{}({predicate})", self.entity.set_name),
             condition,
-            body: (method == Method::Patch).then(|| self.body(&cells, &others, deed)),
+            body: (method == Method::Patch).then(|| self.body(&cells, (&others, &skipped), deed)),
             target_key: shown,
             if_absent: match self.mode {
                 Mode::Delete => "take the row out, or correct its key",
@@ -369,7 +374,12 @@ impl RowPlan {
         }
     }
 
-    fn body(&self, cells: &[Conformed], others: &[(usize, usize)], deed: Deed) -> String {
+    fn body(
+        &self,
+        cells: &[Conformed],
+        (others, skipped): (&[(usize, usize)], &[usize]),
+        deed: Deed,
+    ) -> String {
         let mut members = Vec::new();
         for (at, (column, value)) in self.columns.iter().zip(cells).enumerate() {
             let blank = *value == Conformed::Blank;
@@ -379,7 +389,8 @@ impl RowPlan {
                     Deed::Create => !column.attribute.creatable,
                     _ => !column.attribute.updatable,
                 };
-            if column.role == Role::Key || unfit || (blank && self.blank == BlankRule::Leave) {
+            let left_out = blank && (self.blank == BlankRule::Leave || skipped.contains(&at));
+            if column.role == Role::Key || unfit || left_out {
                 continue;
             }
             let by = others.iter().find(|(of, _)| *of == at).map_or(0, |(_, by)| *by);
