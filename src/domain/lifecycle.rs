@@ -58,6 +58,8 @@ pub enum Event {
     RetriesPlanned {
         /// The jobs.
         retries: Vec<JobId>,
+        /// Rows of this job itself among those that they try again.
+        own_rows: u64,
     },
     /// What the sender gets back is in its place.
     GivenBack {
@@ -269,7 +271,7 @@ mod tests {
         }
         assert_eq!(state, State::Recorded);
         assert_eq!(advance(state, &Event::GivenBack { file: None }, 2), Ok(State::GivenBack));
-        let retrying = advance(state, &Event::RetriesPlanned { retries: vec![] }, 2).unwrap();
+        let retrying = advance(state, &Event::RetriesPlanned { retries: vec![], own_rows: 0 }, 2).unwrap();
         assert_eq!(advance(retrying, &Event::GivenBack { file: None }, 2), Ok(State::GivenBack));
         assert!(advance(state, &staged, 2).is_err());
         let late = Event::SetAside { kind: SetAsideKind::Returned, reason: String::new() };

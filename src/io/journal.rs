@@ -122,6 +122,7 @@ pub struct Journal {
     ledgers: Vec<PartLedger>,
     set_aside: Option<(SetAsideKind, String)>,
     retries: Vec<JobId>,
+    retried_rows: u64,
     given_back: Option<String>,
 }
 
@@ -163,6 +164,7 @@ impl Journal {
             ledgers: (0..parts).map(|_| PartLedger::default()).collect(),
             set_aside: None,
             retries: Vec::new(),
+            retried_rows: 0,
             given_back: None,
         }
     }
@@ -190,6 +192,11 @@ impl Journal {
     /// The jobs that try again rows which waited for this one's.
     pub fn retries(&self) -> &[JobId] {
         &self.retries
+    }
+
+    /// Rows of this job itself among those that are tried again.
+    pub fn retried_rows(&self) -> u64 {
+        self.retried_rows
     }
 
     /// The name in `returned/` of what went back to the sender.
@@ -308,7 +315,9 @@ impl Journal {
         match event {
             Event::Claimed | Event::Recorded | Event::Migrated { .. } => {}
             Event::SetAside { kind, reason } => self.set_aside = Some((kind, reason)),
-            Event::RetriesPlanned { retries } => self.retries = retries,
+            Event::RetriesPlanned { retries, own_rows } => {
+                (self.retries, self.retried_rows) = (retries, own_rows);
+            }
             Event::GivenBack { file } => self.given_back = file,
             Event::Staged(staged) => self.ledgers[part].staged = Some(staged),
             Event::Preflighted { batches, ordered, without, .. } => {

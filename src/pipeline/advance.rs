@@ -120,9 +120,8 @@ impl Pipeline {
                 }
                 State::SetAside(_) => self.give_back(job).await?,
                 State::GivenBack => {
-                    let retried = self.retried_rows(job)?.len() as u64;
                     self.archive(job)?;
-                    return Ok(self.show_end(job, retried));
+                    return Ok(self.show_end(job));
                 }
             };
             self.note(job, part, event)?;
@@ -188,7 +187,7 @@ impl Pipeline {
         self.board.show_waiting(job, text);
     }
 
-    fn show_end(&self, job: &Job, retried: u64) -> Ended {
+    fn show_end(&self, job: &Job) -> Ended {
         let (ended, text) = match job.journal.set_aside() {
             Some((SetAsideKind::Duplicate, reason)) => (Ended::Duplicate, format!("duplicate: {reason}")),
             Some((SetAsideKind::Returned, reason)) => (
@@ -199,14 +198,15 @@ impl Pipeline {
                 ),
             ),
             Some((SetAsideKind::Rehearsed, reason)) => (Ended::Rehearsed, format!("checked: {reason}")),
-            None => self.end_of_rows(job, retried),
+            None => self.end_of_rows(job),
         };
         self.board.show_end(&job.record.job, &job.record.workbook, (self.now)(), &text);
         ended
     }
 
-    /// What became of the rows; `retried` of those that were refused are tried again by themselves.
-    fn end_of_rows(&self, job: &Job, retried: u64) -> (Ended, String) {
+    /// What became of the rows.
+    fn end_of_rows(&self, job: &Job) -> (Ended, String) {
+        let retried = job.journal.retried_rows();
         let mut lines = Vec::new();
         if let Some(retry) = &job.record.retry {
             lines.push(format!(

@@ -87,7 +87,7 @@ impl Pipeline {
         }
         let text = serde_json::to_vec(&own).expect("ids are plain data");
         durable::replace(&own_rows(job), &text)?;
-        Ok(Some(Event::RetriesPlanned { retries }))
+        Ok(Some(Event::RetriesPlanned { retries, own_rows: own.len() as u64 }))
     }
 
     /// Puts the planned jobs in their places; those that are there are left alone.
@@ -105,6 +105,10 @@ impl Pipeline {
             let record: JobRecord = serde_json::from_slice(&text)
                 .map_err(|error| SpoolError::Broken { path: record, what: error.to_string() })?;
             let dir = self.spool.job_dir(id);
+            // After a power loss the workbook may be seen in both places; the job has begun, and perhaps ended.
+            if dir.claimed()?.is_some() || self.spool.archive_dir(id).path().symlink_metadata().is_ok() {
+                continue;
+            }
             dir.remove_unclaimed()?;
             durable::create_dir_all(dir.path())?;
             dir.begin(&record)?;

@@ -614,6 +614,28 @@ fn a_death_at_any_moment_forgets_no_retry_and_makes_none_twice() {
 }
 
 #[test]
+fn a_death_just_before_the_archive_sets_off_nothing_again() {
+    // The job with the circle is put back where it stood when everything but its last rename was done.
+    let world = World::new();
+    drop_hierarchy(&world, "accounts.xlsx", hierarchy(2, |n| Some(1 - n)), json!({}));
+    world.run_once(0);
+    let before = world.archived();
+    let archive = world.dropbox().join("archive");
+    let journals =
+        before.iter().filter(|path| path.ends_with("journal.jsonl")).map(|path| archive.join(path));
+    let set_off = |path: &std::path::PathBuf| {
+        std::fs::read_to_string(path).unwrap().contains(r#""event":"retries_planned""#)
+    };
+    let journal = journals.filter(set_off).collect::<Vec<_>>();
+    let folder = journal[0].parent().unwrap();
+    std::fs::rename(folder, world.dropbox().join(".work").join(folder.file_name().unwrap())).unwrap();
+    world.run_once(0);
+    assert_eq!(world.archived(), before);
+    assert_eq!(world.counts("accounts"), [2, 2, 0, 0]);
+    assert_eq!(parents(&world), wanted(2, |n| Some(1 - n)));
+}
+
+#[test]
 fn a_death_at_any_moment_leaves_two_tables_that_point_at_each_other_whole() {
     let (world, mut service) = world_with_service();
     drop_contacts(&world, "contacts.xlsx", 1, 30);
