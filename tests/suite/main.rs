@@ -24,6 +24,7 @@ mod fuzz;
 mod hostile;
 mod journey;
 mod matrix;
+mod order;
 mod proof;
 mod reruns;
 mod returned;

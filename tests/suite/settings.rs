@@ -620,7 +620,7 @@ fn the_books_begin_with_the_guides_columns_under_its_names_and_types() {
         columns("quarantine", "accounts"),
         format!(
             "{staged}, _ddu_error string, _ddu_cause string, _ddu_column string, _ddu_attempt integer, \
-             _ddu_time timestamp, _ddu_refusals string"
+             _ddu_time timestamp, _ddu_refusals string, _ddu_missing string"
         )
     );
     let log = &world.log_of("accounts")[0];

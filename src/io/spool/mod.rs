@@ -9,6 +9,7 @@ pub mod undo_dir;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -48,6 +49,14 @@ pub enum SpoolError {
 #[derive(Debug, Clone)]
 pub struct Spool {
     root: PathBuf,
+    numbering: Arc<Mutex<()>>,
+    sharing: Arc<Mutex<()>>,
+}
+
+/// The right to be the only one of this process who does something; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _guard: MutexGuard<'a, ()>,
 }
 
 /// The right to take files from a dropbox; the operating system takes it back when the process ends.
@@ -59,7 +68,7 @@ pub struct SpoolLock {
 impl Spool {
     /// The dropbox at `root`, without touching the disk.
     pub fn at(root: &Path) -> Self {
-        Spool { root: root.to_owned() }
+        Spool { root: root.to_owned(), numbering: Arc::default(), sharing: Arc::default() }
     }
 
     /// Makes the folders that are missing.
@@ -176,6 +185,17 @@ impl Spool {
         }
         jobs.sort();
         Ok(jobs)
+    }
+
+    /// Waits until nobody else gives numbers. Whoever takes some holds it until their `job.json` are written, so that
+    /// no job goes before one of a lower number that it does not see.
+    pub fn numbering(&self) -> Turn<'_> {
+        Turn { _guard: self.numbering.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Waits until nobody else notes which workbooks of a shared sidecar were taken: of two at once, one would be lost.
+    pub fn sharing(&self) -> Turn<'_> {
+        Turn { _guard: self.sharing.lock().unwrap_or_else(PoisonError::into_inner) }
     }
 
     /// So many next numbers in the order of claims, the first of them. They are used up once `.work` is synced, which

@@ -256,6 +256,7 @@ impl EntityNaming {
                         excerpt(own)
                     ),
                     advice: "empty the cell, or take `legal_entity` out of the sidecar".to_owned(),
+                    missing: None,
                 });
             }
             (Some((_, own)), _) => Some(own),

@@ -68,6 +68,7 @@ pub(in crate::io::dynamics) fn operation(
             error: format!("`{COMPANY}`: blank in a key"),
             cause: "the row names no company, and which one is the default is not to be seen".to_owned(),
             advice: format!("fill in {COMPANY}, or name the company with `legal_entity` in the sidecar"),
+            missing: None,
         }]);
     }
     let set = &plan.entity.set_name;
