@@ -260,7 +260,9 @@ impl Conditions<'_> {
                 self.compare(queried(entity, property)?, *operator, literal)
             }
             // What other services call `contains` is `eq '*…*'` here. Source: dynamics.md §6.1.
-            Filter::Match { .. } => Err(Refusal::malformed("The function in the $filter is not supported.")),
+            Filter::Match { .. } | Filter::Among { .. } => {
+                Err(Refusal::malformed("The function in the $filter is not supported."))
+            }
         }
     }
 
