@@ -190,7 +190,7 @@ impl<'s> Conditions<'s> {
 }
 
 /// `a eq 1 or a eq 2 or …`: the one property and its values. Bulk look-ups have hundreds of terms and an index to use.
-fn same_property(terms: &[Filter]) -> Option<(&str, Vec<&Literal>)> {
+pub(super) fn same_property(terms: &[Filter]) -> Option<(&str, Vec<&Literal>)> {
     let mut name = None;
     let mut literals = Vec::new();
     for term in terms {

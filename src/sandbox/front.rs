@@ -231,7 +231,8 @@ async fn batch(
     }
     let (voice, service) = (front.voice, front.service.clone());
     let ran = front.store.run(move |session| {
-        let answer = session.write(|session| batch.run(session, &service, voice));
+        let ready = service.make_ready(session, batch.entities());
+        let answer = ready.and_then(|()| session.write(|session| batch.run(session, &service, voice)));
         (answer, session.take_operations())
     });
     let (answer, operations) = match ran.await {
@@ -258,11 +259,15 @@ async fn single(front: &Front, line: &Line, ask: Ask) -> Worked {
     }
     let service = front.service.clone();
     let ran = front.store.run(move |session| {
-        let answer = if reads {
-            session.read(|session| service.respond(session, &ask))
-        } else {
-            session.write(|session| service.respond(session, &ask))
-        };
+        let set = ask.path.split(['(', '/']).next().unwrap_or_default();
+        let ready = service.make_ready(session, std::iter::once(set));
+        let answer = ready.and_then(|()| {
+            if reads {
+                session.read(|session| service.respond(session, &ask))
+            } else {
+                session.write(|session| service.respond(session, &ask))
+            }
+        });
         (answer, session.take_operations())
     });
     let (answer, operations) = match ran.await {
@@ -374,8 +379,10 @@ fn respond(front: &Front, mut answer: Answer, visit: Option<&Visit>) -> Response
     };
     put("cache-control", "no-cache".to_owned());
     put("odata-version", "4.0".to_owned());
-    put("req_id", request_id.to_string());
-    put("x-ms-service-request-id", format!("{},{request_id}", Uuid::new_v4()));
+    if let Service::Dataverse(_) = front.service {
+        put("req_id", request_id.to_string());
+        put("x-ms-service-request-id", format!("{},{request_id}", Uuid::new_v4()));
+    }
     if let Some(Visit { server, caller }) = visit {
         // Finance & Operations tells no limits: it has none for single users (dynamics.md §6.5).
         if let Service::Dataverse(_) = front.service {

@@ -1,4 +1,4 @@
-//! The file of `ddu sandbox --faults`: rules alone, or rules with the limits and the voice of the server.
+//! The file of `ddu sandbox --faults`: rules alone, or rules with the limits, the voice and the switches of the server.
 //!
 //! ```json
 //! {
@@ -6,6 +6,12 @@
 //!   "protection": { "servers": 2, "window_s": 2, "requests": 100 },
 //!   "voice": { "codes": "mixed", "empty_codes": true, "language": "german" }
 //! }
+//! ```
+//!
+//! With `finops` the server stands for Finance & Operations, in an environment that differs in these switches:
+//!
+//! ```json
+//! { "finops": { "failure_status": 500, "load": { "share": 0.1, "seed": 7, "retry_after_s": 60 } } }
 //! ```
 
 use std::path::Path;

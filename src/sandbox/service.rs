@@ -80,6 +80,21 @@ impl Service {
         }
     }
 
+    /// Makes what the store lacks for these entity sets, before the transaction that needs it begins.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) fn make_ready<'n>(
+        &self,
+        session: &Session<'_>,
+        sets: impl Iterator<Item = &'n str>,
+    ) -> rusqlite::Result<()> {
+        match self {
+            Service::Dataverse(_) => Ok(()),
+            Service::Finops(finops) => finops.make_ready(session, sets),
+        }
+    }
+
     /// Answers one request inside the session's transaction.
     pub(super) fn respond(&self, session: &mut Session<'_>, ask: &Ask) -> Answer {
         match self {

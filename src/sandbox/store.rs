@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::error::ApiError;
+use super::finops::Finops;
 use super::literal::stored_instant;
 use super::schema::{Column, Kind, Schema, Table};
 use super::service::Service;
@@ -186,6 +187,11 @@ impl<'c> Session<'c> {
         self.schema
     }
 
+    /// The file itself, for what is done outside of transactions.
+    pub(super) fn connection(&self) -> &'c Connection {
+        self.connection
+    }
+
     /// The time of the running transaction, as it is stored.
     pub(super) fn now(&self) -> &str {
         &self.now
@@ -324,7 +330,7 @@ fn prepare_inside(connection: &Connection, service: &Service) -> rusqlite::Resul
             }
             prepare_user(connection, schema)?;
         }
-        Service::Finops(finops) => finops.prepare(connection)?,
+        Service::Finops(_) => Finops::prepare(connection)?,
     }
     signing_key(connection)
 }
@@ -340,8 +346,16 @@ fn copy_rows(connection: &Connection) -> rusqlite::Result<()> {
         let rows = statement.query_map(rusqlite::params_from_iter(of), |row| row.get(0))?;
         rows.collect()
     };
+    // Tables that come into being with their first row: those that the file has.
+    for made in texts(
+        "SELECT sql FROM file.sqlite_schema WHERE name LIKE 'fo\\_%' ESCAPE '\\' AND sql IS NOT NULL \
+         AND name NOT IN (SELECT name FROM main.sqlite_schema) ORDER BY type DESC",
+        &[],
+    )? {
+        connection.execute_batch(&made)?;
+    }
     let tables = texts(
-        "SELECT name FROM file.sqlite_schema WHERE type = 'table' INTERSECT \
+        "SELECT name FROM file.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' INTERSECT \
          SELECT name FROM main.sqlite_schema WHERE type = 'table'",
         &[],
     )?;

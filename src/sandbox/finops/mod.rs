@@ -21,10 +21,13 @@ mod values;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use axum::http::Method;
+use percent_encoding::percent_decode_str;
 use rusqlite::Connection;
 
 use super::SandboxError;
@@ -48,6 +51,8 @@ pub(super) struct Finops {
     model: Model,
     options: FinopsOptions,
     requests: AtomicU64,
+    /// The entity sets whose tables are there.
+    made: Mutex<HashSet<String>>,
 }
 
 impl Finops {
@@ -62,7 +67,8 @@ impl Finops {
                 .map_err(|reason| SandboxError::Metadata { path: path.to_owned(), reason })?,
         };
         let options = options.clone();
-        Ok(Finops { no_tables: Schema::new(Vec::new()), model, options, requests: AtomicU64::new(0) })
+        let (requests, made) = (AtomicU64::new(0), Mutex::default());
+        Ok(Finops { no_tables: Schema::new(Vec::new()), model, options, requests, made })
     }
 
     /// What stands below `/data/`, or the whole path of the metadata service; `None` when the path is another one.
@@ -84,12 +90,37 @@ impl Finops {
         ask.query.get("cross-company").is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// Makes the tables that the store lacks.
+    /// Makes what the store lacks before any entity is addressed.
     ///
     /// # Errors
     /// What SQLite says.
-    pub(super) fn prepare(&self, connection: &Connection) -> rusqlite::Result<()> {
-        tables::prepare(connection, &self.model)
+    pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+        tables::prepare(connection)
+    }
+
+    /// Makes the tables of these entity sets and of what they are related to, outside of any transaction.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) fn make_ready<'n>(
+        &self,
+        session: &Session<'_>,
+        sets: impl Iterator<Item = &'n str>,
+    ) -> rusqlite::Result<()> {
+        let decoded = sets.map(|set| percent_decode_str(set).decode_utf8_lossy());
+        for entity in decoded.filter_map(|set| self.model.set(&set)) {
+            let related = entity.relations.iter().filter_map(|relation| self.model.set(relation.set));
+            let dependent = self.model.referencing(entity).map(|(dependent, _)| dependent);
+            for entity in std::iter::once(entity).chain(related).chain(dependent) {
+                // Only the store's thread comes here, so nobody waits for the lock.
+                let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+                if !made.contains(&entity.set) {
+                    tables::make(session.connection(), entity)?;
+                    made.insert(entity.set.clone());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether a user of the application stands for this client id.

@@ -6,6 +6,7 @@ use rusqlite::types::Value;
 use serde_json::{Map, Value as Json};
 
 use super::super::ask::{Answer, Ask};
+use super::super::conditions::same_property;
 use super::super::filter::{self, Filter, Operator};
 use super::super::literal::Literal;
 use super::super::store::Session;
@@ -206,6 +207,11 @@ fn order(entity: &Entity, ask: &Ask) -> Result<String, Refusal> {
     Ok(order.join(", "))
 }
 
+/// Whether the text stands for others: `'*retail*'`.
+fn is_wildcard(literal: &Literal) -> bool {
+    matches!(literal, Literal::Text(text) if text.contains('*'))
+}
+
 fn queried<'e>(entity: &'e Entity, name: &str) -> Result<&'e Column, Refusal> {
     let found = entity.column(name).map(|(_, column)| column);
     found.ok_or_else(|| Refusal::unknown_query_property(entity, name))
@@ -254,7 +260,18 @@ impl Conditions<'_> {
     fn translate(&mut self, entity: &Entity, filter: &Filter) -> Result<String, Refusal> {
         match filter {
             Filter::And(terms) => self.several(entity, terms, "AND"),
-            Filter::Or(terms) => self.several(entity, terms, "OR"),
+            Filter::Or(terms) => match same_property(terms) {
+                Some((property, literals)) if !literals.iter().copied().any(is_wildcard) => {
+                    let column = queried(entity, property)?;
+                    let mut marks = Vec::new();
+                    for literal in literals {
+                        let value = values::of_literal(self.model, column, literal)?;
+                        marks.push(self.value(value));
+                    }
+                    Ok(format!("\"{}\" IN ({})", column.name, marks.join(", ")))
+                }
+                _ => self.several(entity, terms, "OR"),
+            },
             Filter::Not(inner) => Ok(format!("NOT ({})", self.translate(entity, inner)?)),
             Filter::Compare { property, operator, literal } => {
                 self.compare(queried(entity, property)?, *operator, literal)
@@ -276,7 +293,7 @@ impl Conditions<'_> {
         }
         if let (Kind::Text(_), Literal::Text(text)) = (&column.kind, literal)
             && equality
-            && text.contains('*')
+            && is_wildcard(literal)
         {
             let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             let mark = self.value(Value::Text(escaped.replace('*', "%")));

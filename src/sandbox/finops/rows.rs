@@ -146,9 +146,10 @@ impl Finops {
             let Some((other, _)) = entity.column(relation.other) else { continue };
             let value = &existing.values[other];
             let company = entity.company().map(|index| &existing.values[index]);
-            if row_with(session, dependent, &dependent.columns[relation.column].name, value, company)?
-                .is_some()
-            {
+            // A row that names itself does not hold itself back.
+            let itself = (dependent.set == entity.set).then_some(existing.number);
+            let column = &dependent.columns[relation.column].name;
+            if row_with(session, dependent, column, value, company, itself)?.is_some() {
                 return Err(Refusal::dependents(entity, &dependent.label));
             }
         }
@@ -280,7 +281,7 @@ impl Finops {
     ) -> Result<Option<i64>, Refusal> {
         let Some(other) = self.model.set(relation.set) else { return Ok(None) };
         let company = entity.company().map(|index| &row[index]);
-        row_with(session, other, relation.other, &row[relation.column], company)
+        row_with(session, other, relation.other, &row[relation.column], company, None)
     }
 
     /// `defaultRow`: fills what is still empty.
@@ -394,18 +395,23 @@ fn same_version(existing: &Row, ask: &Ask) -> Result<(), Refusal> {
     }
 }
 
-/// The number of a row of `entity` with this value in this column; of this company where the entity has companies.
+/// The number of a row of `entity` with this value in this column, of this company where the entity has companies, and
+/// other than the row `but`.
 fn row_with(
     session: &mut Session<'_>,
     entity: &Entity,
     column: &str,
     value: &Value,
     company: Option<&Value>,
+    but: Option<i64>,
 ) -> Result<Option<i64>, Refusal> {
     let company = company.filter(|_| entity.company().is_some());
-    let within = company.map_or_else(String::new, |_| format!(" AND \"{COMPANY}\" = ?2"));
-    let sql = format!("SELECT _row FROM {} WHERE \"{column}\" = ?1{within} LIMIT 1", entity.rows());
-    let bound = [Some(value), company];
+    let within = company.map_or_else(String::new, |_| format!(" AND \"{COMPANY}\" = ?3"));
+    let sql =
+        format!("SELECT _row FROM {} WHERE \"{column}\" = ?1 AND _row <> ?2{within} LIMIT 1", entity.rows());
+    // No row has the number 0.
+    let but = Value::Integer(but.unwrap_or(0));
+    let bound = [Some(value), Some(&but), company];
     let found = session
         .statement(&sql)?
         .query_row(params_from_iter(bound.into_iter().flatten()), |row| row.get(0))

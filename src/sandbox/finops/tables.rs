@@ -1,21 +1,30 @@
-//! The tables of SQLite in which the rows of Finance & Operations stand.
+//! The tables of SQLite in which the rows of Finance & Operations stand; each is made when it is first needed.
+//!
+//! An environment has some five thousand entities, and SQLite looks through all tables for each that is made.
 
 use rusqlite::Connection;
 
-use super::model::{COMPANY, Column, Entity, Kind, Model};
+use super::model::{COMPANY, Column, Entity, Kind};
 
-/// Makes the tables, columns and indexes that the store lacks.
+/// Makes what is not an entity's: the number sequences.
 ///
 /// # Errors
 /// What SQLite says.
-pub(super) fn prepare(connection: &Connection, model: &Model) -> rusqlite::Result<()> {
+pub(super) fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS fo_sequences (name TEXT PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;",
-    )?;
-    for entity in &model.entities {
-        table(connection, entity)?;
-    }
-    Ok(())
+    )
+}
+
+/// Makes the entity's table, columns and indexes where they are missing, in a transaction of its own.
+///
+/// # Errors
+/// What SQLite says; nothing was made then.
+pub(super) fn make(connection: &Connection, entity: &Entity) -> rusqlite::Result<()> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let made = table(connection, entity);
+    connection.execute_batch(if made.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    made
 }
 
 fn table(connection: &Connection, entity: &Entity) -> rusqlite::Result<()> {

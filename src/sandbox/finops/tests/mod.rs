@@ -49,10 +49,20 @@ impl World {
         let mut options = SandboxOptions::at(store_in(&folder));
         options.dialect = SandboxDialect::finops();
         change(&mut options);
+        World::of(folder, Sandbox::open(options).unwrap()).await
+    }
+
+    /// A server over a copy of the rows.
+    async fn copy(folder: tempfile::TempDir) -> World {
+        let mut options = SandboxOptions::at(store_in(&folder));
+        options.dialect = SandboxDialect::finops();
+        World::of(folder, Sandbox::copy(options).unwrap()).await
+    }
+
+    async fn of(folder: tempfile::TempDir, sandbox: Sandbox) -> World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
-        let sandbox = Sandbox::open(options).unwrap();
         #[allow(clippy::disallowed_methods, reason = "awaited in stopped()")]
         let served = tokio::spawn(sandbox.serve(listener, async {
             drop(stopped.await);
