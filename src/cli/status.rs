@@ -47,6 +47,9 @@ pub(super) fn write_report(report: &StatusReport, out: &mut dyn Write) -> std::i
     for table in report.unaccounted() {
         writeln!(out, "warning: the numbers of {} do not add up; please report this", table.table_name)?;
     }
+    for sentence in &report.target {
+        writeln!(out, "warning: {sentence}")?;
+    }
     if !report.jobs.is_empty() {
         writeln!(out)?;
         let line = |waiting: &Option<String>| waiting.clone().unwrap_or_else(|| "-".to_owned());

@@ -454,6 +454,45 @@ mod tests {
     }
 
     #[test]
+    fn several_application_users_are_each_complete_and_each_another() {
+        let parse = |members: &str| {
+            parse(&format!(
+                r#""kind": "dataverse", "tenant_id": "contoso.com", "url": "https://o.crm.dynamics.com", {members}"#
+            ))
+        };
+        let id = |n: u32| format!("11111111-2222-3333-4444-{n:012}");
+        let two = format!(
+            r#""principals": [{{"client_id": "{}", "client_secret_env": "S", "workers": 3}},
+                {{"client_id": "{}", "client_certificate_file": "./client.pem"}}]"#,
+            id(1),
+            id(2)
+        );
+        let Target::Dataverse(service) = parse(&two).unwrap() else { panic!() };
+        assert_eq!(service.principals.len(), 2);
+        assert_eq!((service.principals[0].workers, service.principals[1].workers), (Some(3), None));
+        let certificate = Credential::Certificate(SecretSource::File("/srv/client.pem".into()));
+        assert_eq!(service.principals[1].credential, certificate);
+        assert_eq!(certificate.to_string(), "certificate in the file `/srv/client.pem`");
+        for (members, wanted) in [
+            (two.replace(&id(2), &id(1)), "stands in `principals` twice"),
+            (format!(r#"{two}, "client_id": "{}""#, id(3)), "`client_id` stands beside `principals`"),
+            (format!(r#"{two}, "client_secret_env": "T""#), "`client_secret_env` stands beside `principals`"),
+            (
+                two.replace("client_secret_env\": \"S\"", "client_secret_env\": \"se~same\""),
+                "the name of an environment",
+            ),
+            (two.replace(r#", "client_secret_env": "S""#, ""), "the client secret is missing"),
+            (two.replace("\"workers\": 3", "\"workers\": 0"), "from 1 to 52"),
+            (two.replace("./client.pem", "./drop/client.pem"), "lies in the dropbox"),
+            (two.replace(&id(2), "se~same"), "a GUID"),
+            (r#""principals": []"#.to_owned(), "principals"),
+        ] {
+            let faults = parse(&members).unwrap_err();
+            assert!(faults.contains(wanted) && !faults.contains("same\""), "{faults}");
+        }
+    }
+
+    #[test]
     fn an_environment_is_complete_or_refused() {
         let target =
             with(r#""url": "https://o.crm4.dynamics.com/", "client_secret_file": "./secret""#).unwrap();

@@ -5,13 +5,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
-    CounterVec, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::domain::lifecycle::{Event, SetAsideKind};
 use crate::domain::refusal::Severity;
 use crate::domain::table::TableName;
+use crate::io::dynamics::{PaceReport, PrincipalReport};
 use crate::pipeline::report::StatusReport;
 
 /// Tables that get a time series of their own; a lakehouse with more is reported as a sum under [`OTHER_TABLES`].
@@ -43,6 +44,7 @@ pub struct Metrics {
     disk_free_bytes: IntGaugeVec,
     loop_silent_seconds: Gauge,
     unaccounted_tables: IntGauge,
+    transport: Transport,
     tables_seen: Mutex<BTreeSet<TableName>>,
 }
 
@@ -53,6 +55,94 @@ pub enum WaitReason {
     Throttled,
     /// The target failed or was out of reach; the wait is our own back-off.
     Unreachable,
+}
+
+/// The numbers of the throttle pilots and of the ways that rows go.
+#[derive(Debug)]
+struct Transport {
+    parallelism: IntGaugeVec,
+    flying: IntGaugeVec,
+    waiting_seconds: GaugeVec,
+    set_aside: IntGaugeVec,
+    requests: IntCounterVec,
+    throttled: IntCounterVec,
+    request_rows: IntGaugeVec,
+    request_rows_per_second: GaugeVec,
+}
+
+impl Transport {
+    fn registered(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        let fractions = |name: &str, help: &str, labels: &[&str]| {
+            register(registry, GaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        let one = ["principal"];
+        Ok(Transport {
+            parallelism: gauges("ddu_principal_parallelism", "Requests at once at most, now.", &one)?,
+            flying: gauges("ddu_principal_requests_in_flight", "Requests under way.", &one)?,
+            waiting_seconds: fractions(
+                "ddu_principal_waiting_seconds",
+                "Time until the service takes requests again; 0 while it takes them.",
+                &one,
+            )?,
+            set_aside: gauges("ddu_principal_set_aside", "1 while access is refused.", &one)?,
+            requests: counters("ddu_requests_total", "Requests that were answered.", &one)?,
+            throttled: counters(
+                "ddu_throttled_total",
+                "Answers that said: not now, by the limit that was met.",
+                &["principal", "limit"],
+            )?,
+            request_rows: gauges(
+                "ddu_request_rows",
+                "Rows in a request at most, now.",
+                &["entity", "action"],
+            )?,
+            request_rows_per_second: fractions(
+                "ddu_request_rows_per_second",
+                "Rows a second of one request, as measured.",
+                &["entity", "action", "way"],
+            )?,
+        })
+    }
+
+    fn show(&self, principals: &[PrincipalReport], pace: &[PaceReport]) {
+        // The sums are kept by the pilots; here they are only told.
+        self.requests.reset();
+        self.throttled.reset();
+        for principal in principals {
+            let one = [principal.client_id.as_str()];
+            self.parallelism.with_label_values(&one).set(i64::from(principal.parallelism));
+            self.flying.with_label_values(&one).set(i64::from(principal.flying));
+            let pause = principal.waiting.as_ref().map_or(Duration::ZERO, |waiting| waiting.pause);
+            self.waiting_seconds.with_label_values(&one).set(pause.as_secs_f64());
+            self.set_aside.with_label_values(&one).set(i64::from(principal.refused.is_some()));
+            let counts = &principal.counts;
+            self.requests.with_label_values(&one).inc_by(counts.requests);
+            for (limit, count) in [
+                ("requests", counts.request_limit),
+                ("execution_time", counts.time_limit),
+                ("concurrency", counts.concurrency_limit),
+                ("busy", counts.busy),
+            ] {
+                self.throttled.with_label_values(&[one[0], limit]).inc_by(count);
+            }
+        }
+        self.request_rows.reset();
+        self.request_rows_per_second.reset();
+        for lane in pace.iter().take(TABLES_MAX) {
+            let set = lane.set_name.as_str();
+            let rows = i64::try_from(lane.rows).unwrap_or(i64::MAX);
+            self.request_rows.with_label_values(&[set, lane.doing]).set(rows);
+            for (way, rate) in [("batch", lane.rates.0), ("bulk", lane.rates.1)] {
+                self.request_rows_per_second.with_label_values(&[set, lane.doing, way]).set(rate);
+            }
+        }
+    }
 }
 
 /// A place whose free space decides whether work can go on.
@@ -152,6 +242,7 @@ impl Metrics {
                     "Tables whose rows do not add up. Anything but 0 is a fault of DDU.",
                 )?,
             )?,
+            transport: Transport::registered(&registry)?,
             tables_seen: Mutex::default(),
             registry,
         };
@@ -264,6 +355,11 @@ impl Metrics {
         set_counts(&self.dropbox_files, report.dropbox.iter().map(|file| file.state.as_str()));
     }
 
+    /// How each application user fares, and how the rows of each table go.
+    pub fn transport(&self, principals: &[PrincipalReport], pace: &[PaceReport]) {
+        self.transport.show(principals, pace);
+    }
+
     /// Everything in the Prometheus text format.
     ///
     /// # Errors
@@ -350,6 +446,7 @@ mod tests {
     use super::*;
     use crate::domain::lifecycle::BatchHeard;
     use crate::domain::refusal::RefusedRow;
+    use crate::io::dynamics::{Counts, Waiting, Way};
     use crate::pipeline::report::{FileStatus, TableStatus};
 
     fn name(text: &str) -> TableName {
@@ -419,6 +516,7 @@ mod tests {
             tables: vec![table("customers", 1), table("lost", 0)],
             jobs: vec![],
             dropbox: vec![held.clone(), held],
+            target: vec![],
         };
         metrics.show(&first);
         let text = metrics.render().unwrap();
@@ -429,6 +527,44 @@ mod tests {
         let text = metrics.render().unwrap();
         assert!(!text.contains("ddu_dropbox_files{") && !text.contains("ddu_table_rows{"), "{text}");
         assert_has(&text, "ddu_unaccounted_tables 0");
+    }
+
+    #[test]
+    fn the_pilots_numbers_are_told_for_each_application_user() {
+        let metrics = Metrics::new();
+        let counts = Counts { requests: 40, request_limit: 2, ..Counts::default() };
+        let waiting = Waiting {
+            pause: Duration::from_millis(1_500),
+            reason: "request limit".to_owned(),
+            asked_for: true,
+        };
+        let principal = PrincipalReport {
+            client_id: "one".to_owned(),
+            parallelism: 7,
+            flying: 3,
+            counts,
+            waiting: Some(waiting),
+            refused: None,
+        };
+        let lane = PaceReport {
+            set_name: "accounts".to_owned(),
+            doing: "CreateMultiple",
+            rows: 400,
+            way: Some(Way::Bulk),
+            rates: (900.0, 2_500.5),
+        };
+        for _ in 0..2 {
+            metrics.transport(std::slice::from_ref(&principal), std::slice::from_ref(&lane));
+        }
+        let text = metrics.render().unwrap();
+        assert_has(&text, r#"ddu_principal_parallelism{principal="one"} 7"#);
+        assert_has(&text, r#"ddu_principal_waiting_seconds{principal="one"} 1.5"#);
+        assert_has(&text, r#"ddu_requests_total{principal="one"} 40"#);
+        assert_has(&text, r#"ddu_throttled_total{limit="requests",principal="one"} 2"#);
+        assert_has(&text, r#"ddu_request_rows{action="CreateMultiple",entity="accounts"} 400"#);
+        let rate =
+            r#"ddu_request_rows_per_second{action="CreateMultiple",entity="accounts",way="bulk"} 2500.5"#;
+        assert_has(&text, rate);
     }
 
     #[test]

@@ -296,6 +296,7 @@ mod tests {
                 status: "migrating".into(),
             }],
             jobs: vec![],
+            target: vec![],
             dropbox: vec![FileStatus {
                 file: "<script>alert(1)</script>.xlsx".into(),
                 state: "held".into(),

@@ -158,6 +158,7 @@ fn page(
         status: Arc::new(move || {
             let pipeline = of_status.clone();
             told.loop_silent(silent.silent_for());
+            told.transport(&pipeline.dynamics.principals(), &pipeline.dynamics.pace());
             Box::pin(async move {
                 let shown = pipeline.board.snapshot();
                 report(&pipeline.spool, &pipeline.lake, shown).await.map_err(|error| format!("{error:#}"))

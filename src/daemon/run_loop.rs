@@ -513,8 +513,13 @@ impl RunLoop {
         }
     }
 
-    /// Tells the metrics and the service manager how things are.
+    /// Tells the board, the metrics and the service manager how things are.
     fn tell(&mut self) {
+        let refused = self.pipeline.dynamics.principals().into_iter().filter_map(|principal| {
+            let why = principal.refused?;
+            Some(format!("the application user {} is refused and set aside: {why}", principal.client_id))
+        });
+        self.pipeline.board.show_target(refused.collect());
         let since = |at: jiff::Timestamp| (self.pipeline.now)().duration_since(at).unsigned_abs();
         self.metrics.ages(Ages {
             oldest_job: self.queue.oldest().map_or(Duration::ZERO, since),

@@ -53,7 +53,7 @@ pub async fn report(spool: &Spool, lake: &Lakehouse, shown: Snapshot) -> anyhow:
         on_board.and_then(|status| status.waiting_for.clone())
     };
     let jobs = open.iter().map(|open| open.status(waiting(&open.record))).collect();
-    Ok(StatusReport { tables, jobs, dropbox: shown.dropbox })
+    Ok(StatusReport { tables, jobs, dropbox: shown.dropbox, target: shown.target })
 }
 
 /// What there is to show for a process that is not the daemon: the daemon's board, or the bare listing where none runs.
@@ -78,7 +78,7 @@ pub fn board_of(spool: &Spool) -> anyhow::Result<Snapshot> {
         dropbox.push(FileStatus { file: shown(&entry.name), state: state.to_owned(), waiting_for });
     }
     let jobs = open_jobs(spool)?.iter().map(|open| open.status(nobody.clone())).collect();
-    Ok(Snapshot { dropbox, jobs })
+    Ok(Snapshot { dropbox, jobs, target: Vec::new() })
 }
 
 /// A job in progress.

@@ -27,6 +27,9 @@ pub struct Snapshot {
     pub dropbox: Vec<FileStatus>,
     /// Jobs in progress, by id.
     pub jobs: Vec<JobStatus>,
+    /// What the operator should know of the target.
+    #[serde(default)]
+    pub target: Vec<String>,
 }
 
 /// The board. Its files can be made again at any time, so none of them is waited for.
@@ -41,6 +44,7 @@ pub struct Board {
 struct Inner {
     dropbox: Vec<FileStatus>,
     jobs: BTreeMap<JobId, JobStatus>,
+    target: Vec<String>,
     texts: HashMap<String, String>,
     /// Texts that are not written yet, by the file that they speak of.
     unwritten: BTreeMap<String, String>,
@@ -76,7 +80,20 @@ impl Board {
     /// What it shows now.
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
-        Snapshot { dropbox: inner.dropbox.clone(), jobs: inner.jobs.values().cloned().collect() }
+        Snapshot {
+            dropbox: inner.dropbox.clone(),
+            jobs: inner.jobs.values().cloned().collect(),
+            target: inner.target.clone(),
+        }
+    }
+
+    /// Shows what the operator should know of the target.
+    pub fn show_target(&self, target: Vec<String>) {
+        let mut inner = self.inner();
+        if inner.target != target {
+            inner.target = target;
+            self.publish(&mut inner);
+        }
     }
 
     /// Shows what the files in the dropbox wait for.
@@ -202,8 +219,11 @@ impl Board {
         for (file, stamped) in std::mem::take(&mut inner.unwritten) {
             self.write_text(&file, &stamped);
         }
-        let snapshot =
-            Snapshot { dropbox: inner.dropbox.clone(), jobs: inner.jobs.values().cloned().collect() };
+        let snapshot = Snapshot {
+            dropbox: inner.dropbox.clone(),
+            jobs: inner.jobs.values().cloned().collect(),
+            target: inner.target.clone(),
+        };
         let text = serde_json::to_vec(&snapshot).expect("a snapshot is plain data");
         if let Err(error) = replace_lazily(&self.snapshot, &text) {
             tracing::warn!(error = %error.source, "board not written");

@@ -14,6 +14,9 @@ pub struct StatusReport {
     pub jobs: Vec<JobStatus>,
     /// Every file in the dropbox that no job has claimed, by name.
     pub dropbox: Vec<FileStatus>,
+    /// What the operator should know of the target, in sentences: application users whose access was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target: Vec<String>,
 }
 
 /// One staged table and how far its rows have come.

@@ -34,3 +34,4 @@ mod small;
 mod templates;
 mod tidy;
 mod told;
+mod transport;

@@ -157,7 +157,12 @@ impl Pace {
         self.with(lane, |state| match setback {
             Setback::RequestLimit => state.rows = (state.rows * 2).min(ROWS_MAX),
             Setback::TimeLimit | Setback::DatabaseTimeout | Setback::PlugIn => state.shrink(),
-            Setback::ConcurrencyLimit | Setback::Busy | Setback::Deadlock | Setback::Unexpected => {}
+            Setback::ConcurrencyLimit
+            | Setback::Busy
+            | Setback::Deadlock
+            | Setback::Unexpected
+            | Setback::Contended
+            | Setback::Closed => {}
         });
     }
 

@@ -7,6 +7,8 @@
 mod codes;
 mod tokens;
 
+use std::time::Duration;
+
 use serde_json::Value as Json;
 
 pub(in crate::io::dynamics) use self::codes::{CHANGE_KEY, Rule, TAKEN, again, by_text, data, mapping, rule};
@@ -56,6 +58,10 @@ pub enum Setback {
     PlugIn,
     /// Something failed that may or may not fail again.
     Unexpected,
+    /// Somebody else changed the record at the same moment.
+    Contended,
+    /// The environment is closed for a while: a solution is being imported.
+    Closed,
 }
 
 impl Setback {
@@ -64,13 +70,20 @@ impl Setback {
     pub fn tries_max(self) -> Option<u32> {
         match self {
             Setback::PlugIn | Setback::Unexpected => Some(3),
+            Setback::Contended => Some(8),
             Setback::RequestLimit
             | Setback::TimeLimit
             | Setback::ConcurrencyLimit
             | Setback::Busy
             | Setback::Deadlock
-            | Setback::DatabaseTimeout => None,
+            | Setback::DatabaseTimeout
+            | Setback::Closed => None,
         }
+    }
+
+    /// How long to wait at least, where it is known to last: an import takes minutes (dynamics.md §7.1, "long wait").
+    pub fn pause_min(self) -> Option<Duration> {
+        (self == Setback::Closed).then_some(Duration::from_secs(60))
     }
 
     /// Whether it is one of the limits that the service protects itself with. Source: dynamics.md §4.1.
@@ -89,6 +102,8 @@ impl Setback {
             Setback::DatabaseTimeout => "the database took too long",
             Setback::PlugIn => "a plug-in took too long",
             Setback::Unexpected => "an unexpected error",
+            Setback::Contended => "another writer changed the record",
+            Setback::Closed => "a solution is being imported",
         }
     }
 }
@@ -259,6 +274,9 @@ fn cut(message: &str) -> String {
     cut
 }
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod catalogue;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

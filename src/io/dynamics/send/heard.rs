@@ -44,7 +44,7 @@ impl Sending<'_> {
                     ) => self.halves(group),
                     _ => vec![group],
                 };
-                Ok(Next::Pause { groups, reason: verdict.error, wait: None, held: false })
+                Ok(Next::Pause { groups, reason: verdict.error, wait: setback.pause_min(), held: false })
             }
             Class::TooLarge if self.shape == BatchShape::ChangeSet => {
                 let max = self.wire.limits().batch_bytes_max;
@@ -84,6 +84,7 @@ impl Sending<'_> {
         let mut again = Vec::new();
         let mut reason = None;
         let mut limit = None;
+        let mut wait = None;
         let mut hopeless: Option<Verdict> = None;
         let mut other = parts.len() > group.len();
         let mut heard = 0;
@@ -114,6 +115,7 @@ impl Sending<'_> {
                 && !self.used_up(index, setback)
             {
                 limit = limit.or(setback.is_limit().then_some(setback));
+                wait = wait.or(setback.pause_min());
                 reason.get_or_insert(verdict.error);
                 again.push(index);
                 continue;
@@ -160,7 +162,7 @@ impl Sending<'_> {
             false => format!("{heard} answers for {} operations", group.len()),
         });
         let groups = std::iter::once(again).chain(rest).collect();
-        Ok(Next::Pause { groups, reason, wait: None, held: limit.is_some() })
+        Ok(Next::Pause { groups, reason, wait, held: limit.is_some() })
     }
 
     /// Whether the answer's application user was refused, is set aside now, and another one is left to try.
@@ -258,7 +260,8 @@ impl Sending<'_> {
                     self.wire.throttled(answer.principal, setback);
                 }
                 let held = setback.is_limit();
-                Ok(Next::Pause { groups: vec![group], reason: verdict.error, wait: None, held })
+                let wait = setback.pause_min();
+                Ok(Next::Pause { groups: vec![group], reason: verdict.error, wait, held })
             }
             (Class::Access, _) if self.passed_on(answer, &verdict) => Ok(Next::Go { groups: vec![group] }),
             (Class::Access, _) => Err(SendFault::Access { error: verdict.error, cause: verdict.cause }),

@@ -181,8 +181,9 @@ impl Sending<'_> {
             self.refuse_all(&group, None, &verdict);
             return Next::Go { groups: Vec::new() };
         }
-        let of_a_row = !matches!(setback, Setback::Busy | Setback::Deadlock) && !setback.is_limit();
-        let groups = match of_a_row && !all_or_none {
+        let of_all =
+            matches!(setback, Setback::Busy | Setback::Deadlock | Setback::Closed) || setback.is_limit();
+        let groups = match !of_all && !all_or_none {
             true => {
                 if group.len() < 2 * TOGETHER_ROWS_MIN || setback == Setback::Unexpected {
                     self.go_alone(&group);
@@ -191,7 +192,7 @@ impl Sending<'_> {
             }
             false => vec![group],
         };
-        Next::Pause { groups, reason: verdict.error, wait: None, held: false }
+        Next::Pause { groups, reason: verdict.error, wait: setback.pause_min(), held: false }
     }
 
     /// The rows in halves, as long as finding the bad ones that way costs less than sending each for itself.
