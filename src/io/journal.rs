@@ -431,7 +431,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
         let mut journal = Journal::open(&path, 1).unwrap();
-        for event in [Event::Claimed, staged(), Event::Preflighted { batches: 1, refused: 0 }] {
+        for event in [Event::Claimed, staged(), preflighted(1)] {
             journal.append(at(), &event).unwrap();
         }
         journal.append(at(), &Event::BatchSent { batch: 0, attempt: 1 }).unwrap();

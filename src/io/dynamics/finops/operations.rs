@@ -53,7 +53,7 @@ pub(in crate::io::dynamics) fn operation(
     deed: Deed,
     cells: &[Conformed],
 ) -> Result<Operation, Vec<Refusal>> {
-    let company = naming.company(plan, cells).map_err(|refusal| vec![refusal])?;
+    let company = naming.company(plan, cells).map_err(|refusal| vec![*refusal])?;
     let key = naming.key(plan, company, cells);
     let made = naming.made_for(row.id).filter(|_| key.missing.is_some());
     let deed = match deed {
