@@ -86,8 +86,20 @@ impl Product {
         start: Service::start,
     };
 
+    const FINOPS: Product = Product {
+        kind: "finops",
+        entity: "CustomerGroups",
+        key: "CustomerGroupId",
+        value: "Description",
+        start: Service::finops,
+    };
+
     fn sidecar(&self) -> Value {
-        json!({"target_entity": self.entity})
+        let mut sidecar = json!({"target_entity": self.entity});
+        if self.kind == "finops" {
+            sidecar["legal_entity"] = json!("ussi");
+        }
+        sidecar
     }
 
     fn number(mode: Mode, index: usize) -> String {
@@ -167,13 +179,7 @@ fn faults_of_dataverse() -> Vec<Fault> {
         requests("cut before the commit", json!({"cut": "before"})),
         requests("cut after the commit", json!({"cut": "after"})),
         requests("cut within the answer", json!({"cut": "during"})),
-        Fault {
-            name: "expired token",
-            script: json!([{
-                "on": {"kind": "batch", "request": 2}, "answer": {"status": 401, "code": "0x8004A101"},
-            }]),
-            end: End::Written,
-        },
+        expired_token(),
         row("deadlock", json!({"status": 500, "code": "0x80044150"}), json!({}), End::Written),
         row("database timeout", json!({"status": 500, "code": "0x80044151"}), json!({}), End::Written),
         row("plug-in", plug_in.clone(), json!({}), refused),
@@ -185,6 +191,31 @@ fn faults_of_dataverse() -> Vec<Fault> {
             out_of_range,
         ),
     ]
+}
+
+fn faults_of_finops() -> Vec<Fault> {
+    let told = |code: &str| json!({"status": 500, "code": code});
+    let refused = End::OneRefused("blocked");
+    vec![
+        requests("429 with a time", json!({"status": 429, "retry_after": "0.1"})),
+        requests("502 as HTML", json!({"status": 502, "html": true})),
+        requests("503 with a time", json!({"status": 503, "retry_after": "0.1"})),
+        requests("504 as HTML", json!({"status": 504, "html": true})),
+        requests("slow", json!({"delay_ms": 300})),
+        requests("cut before the commit", json!({"cut": "before"})),
+        requests("cut after the commit", json!({"cut": "after"})),
+        requests("cut within the answer", json!({"cut": "during"})),
+        expired_token(),
+        row("update conflict", told("update_conflict"), json!({}), End::Written),
+        row("deadlock", told("deadlock"), json!({}), End::Written),
+        row("business rule", told("blocked"), json!({}), refused),
+    ]
+}
+
+/// The second request that writes finds its token expired.
+fn expired_token() -> Fault {
+    let on = |kind: &str| json!({"on": {"kind": kind, "request": 2}, "answer": {"status": 401, "code": "0x8004A101"}});
+    Fault { name: "expired token", script: json!([on("batch"), on("write")]), end: End::Written }
 }
 
 /// Plays one fault in all modes, each in a folder of its own.
@@ -265,4 +296,9 @@ fn play_all(product: &Product, faults: Vec<Fault>) {
 #[test]
 fn whatever_goes_wrong_at_dataverse_every_row_ends_exactly_once() {
     play_all(&Product::DATAVERSE, faults_of_dataverse());
+}
+
+#[test]
+fn whatever_goes_wrong_at_finance_and_operations_every_row_ends_exactly_once() {
+    play_all(&Product::FINOPS, faults_of_finops());
 }
