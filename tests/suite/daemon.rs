@@ -507,6 +507,36 @@ fn a_second_daemon_on_the_same_dropbox_is_refused_and_named_the_first() {
 }
 
 #[test]
+fn a_second_daemon_on_the_same_lakehouse_is_refused_and_named_the_first_until_that_is_gone() {
+    let (world, other) = (World::new(), World::new());
+    let lakehouse = world.path().join("lakehouse");
+    other.configure(json!({"lakehouse": lakehouse}));
+    let mut daemon = running(&world);
+    world.drop_bytes("accounts.xlsx", &accounts_file(1, 3));
+    until(&world, "accounts", [3, 3, 0, 0]);
+    let holder = format!("process {} on ", daemon.child.id());
+    for arguments in [&["run"][..], &["run", "--once"], &["ingest"], &["migrate"], &["init"]] {
+        let second = other.ddu(arguments);
+        assert_eq!(second.code, 1, "{arguments:?}: {}", second.err);
+        let told = format!("the lakehouse `{}` is in use by another ddu ({holder}", lakehouse.display());
+        assert!(second.err.contains(&told) && second.err.contains(" since 20"), "{}", second.err);
+    }
+    // Whoever only reads is let in, from either side.
+    for arguments in [&["status"][..], &["log"], &["quarantine", "list"], &["doctor"]] {
+        let said = other.ddu(arguments);
+        assert_eq!(said.code, 0, "{arguments:?}: {}{}", said.out, said.err);
+        assert!(arguments[0] != "doctor" || said.out.contains(&holder), "{}", said.out);
+    }
+    assert_eq!(other.counts("accounts"), [3, 3, 0, 0]);
+    daemon.signal("KILL");
+    daemon.end();
+    other.drop_bytes("accounts.xlsx", &accounts_file(4, 3));
+    let said = other.ddu(&["run", "--once"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(other.counts("accounts"), [6, 6, 0, 0]);
+}
+
+#[test]
 fn questions_are_answered_beside_a_running_daemon() {
     let (world, _service, daemon) = under_way(150, json!({}));
     let job = world.status()["jobs"][0]["job"].as_str().unwrap().to_owned();
