@@ -17,6 +17,7 @@ mod daemon;
 mod docs;
 mod editing;
 mod evolution;
+mod folders;
 mod formats;
 mod fuzz;
 mod hostile;
