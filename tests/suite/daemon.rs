@@ -453,11 +453,12 @@ fn sighup_takes_a_good_configuration_and_keeps_the_old_one_over_a_bad_one() {
 
 #[test]
 fn sigusr1_lets_what_rests_try_again_at_once() {
-    // The token endpoint refuses us, which rests a job for half a minute, until a secret is there that it takes.
+    // The token endpoint refuses us, which rests a job for half a minute, until a secret is there that it takes. The first
+    // refusal is heard by who reads the workbook early, and changes nothing.
     let world = World::new();
     let service = Service::start(
         &world,
-        json!([{"on": {"kind": "token", "times": 1}, "answer": {"status": 401, "code": "invalid_client"}}]),
+        json!([{"on": {"kind": "token", "times": 2}, "answer": {"status": 401, "code": "invalid_client"}}]),
     );
     world.configure(json!({"target": service.target(), "poll_ms": 3_600_000}));
     let daemon = running(&world);
