@@ -15,8 +15,9 @@ use super::signals::{Wish, Wishes};
 use super::systemd::{Pulse, ServiceManager};
 use crate::config::Settings;
 use crate::domain::job::JobId;
+use crate::io::lock::HeldLock;
+use crate::io::spool::SpoolError;
 use crate::io::spool::job_dir::JobRecord;
-use crate::io::spool::{SpoolError, SpoolLock};
 use crate::io::watch::{FolderWatch, Watching};
 use crate::pipeline::advance::{Ended, Until};
 use crate::pipeline::claim::Claim;
@@ -43,7 +44,7 @@ pub struct RunLoop {
     pipeline: Pipeline,
     plan: RunPlan,
     /// `None` only while the dropbox is gone or not yet ours again.
-    lock: Option<SpoolLock>,
+    lock: Option<HeldLock>,
     systemd: ServiceManager,
     metrics: Arc<Metrics>,
     settler: Settler,
@@ -96,7 +97,7 @@ impl RunLoop {
     pub fn new(
         pipeline: Pipeline,
         plan: RunPlan,
-        lock: SpoolLock,
+        lock: HeldLock,
         systemd: ServiceManager,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -276,7 +277,8 @@ impl RunLoop {
         if !self.pipeline.spool.root().is_dir() {
             return Ok(());
         }
-        let moved = self.pipeline.spool.prepare().and_then(|()| self.pipeline.spool.lock());
+        let now = (self.pipeline.now)();
+        let moved = self.pipeline.spool.prepare().and_then(|()| self.pipeline.spool.lock(now));
         match moved {
             Ok(lock) => self.lock = Some(lock),
             Err(held @ SpoolError::Held { .. }) => return Err(held.into()),
@@ -621,6 +623,9 @@ fn tell_watching(watching: &Watching, folder: &std::path::Path) {
     let folder = folder.display();
     match watching {
         Watching::Events => tracing::info!(%folder, "watching the dropbox"),
+        Watching::Share(kind) => {
+            tracing::info!(%folder, kind, "watching the dropbox; on a share what other machines drop is found every poll_ms");
+        }
         Watching::PollingOnly(why) => {
             tracing::warn!(%folder, why, "no events from the kernel; the dropbox is looked at every poll_ms");
         }

@@ -311,7 +311,7 @@ impl Pipeline {
 }
 
 /// Whether the workbook in the job's folder is the one that was looked into; if so it is on the disk.
-fn is_kept(job: &Job) -> Result<bool, Halt> {
+pub(super) fn is_kept(job: &Job) -> Result<bool, Halt> {
     let path = job.dir.workbook(&job.record);
     let (file, _) = open_dropped(&path)?;
     let (file, sha256) = hash(file, &path)?;

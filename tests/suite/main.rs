@@ -19,6 +19,7 @@ mod docs;
 mod editing;
 mod evolution;
 mod finops;
+mod folders;
 mod formats;
 mod fuzz;
 mod hostile;

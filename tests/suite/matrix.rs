@@ -2,7 +2,8 @@
 //! or in quarantine with its cause, and the numbers add up.
 //!
 //! A cell of the matrix is a fault and a mode: twelve rows in three batches, at a server that disturbs every other request
-//! that writes, or one row again and again. `DDU_MATRIX=name` plays the faults alone whose names hold it.
+//! that writes, or one row again and again. `cargo test` plays [`USUAL`] faults; `DDU_MATRIX=all` plays all of them, as CI
+//! does, and `DDU_MATRIX=name` those whose names hold it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,9 @@ use crate::chance::tell;
 use crate::service::Service;
 use crate::world::{Cell, World};
 
+/// The faults that are played where nothing else is asked for: one of each kind.
+const USUAL: [&str; 6] =
+    ["request limit", "429 with a time", "cut after the commit", "deadlock", "plug-in", "business rule"];
 /// Rows of a workbook.
 const ROWS: usize = 12;
 /// Worlds that are played at once: most of their time they wait for a server that asks them to.
@@ -231,7 +235,12 @@ fn play(product: &Product, fault: &Fault) {
     world.run_once(0);
     for mode in Mode::ALL {
         let place = format!("{} × {} × {}", product.kind, fault.name, mode.name());
-        service.restart(&world, fault.script.clone());
+        let mut script = fault.script.clone();
+        if mode == Mode::Delete && script["rules"].is_array() {
+            // A delete has no body by which its row would be known again; it is refused once and not tried again.
+            script["rules"][0]["on"]["sticky"] = json!(false);
+        }
+        service.restart(&world, script);
         world.drop_json(&format!("{}.xlsx.json", mode.name()), mode.sidecar(product));
         world.drop_rows(&format!("{}.xlsx", mode.name()), &product.rows(mode, ROWS, "after"));
         let said = world.ddu(&["run", "--once"]);
@@ -273,8 +282,13 @@ fn play(product: &Product, fault: &Fault) {
 
 /// Plays all faults and tells how many cells the matrix has.
 fn play_all(product: &Product, faults: Vec<Fault>) {
-    let only = std::env::var("DDU_MATRIX").unwrap_or_default();
-    let faults: Vec<Fault> = faults.into_iter().filter(|fault| fault.name.contains(&only)).collect();
+    let only = std::env::var("DDU_MATRIX").ok();
+    let wanted = |fault: &Fault| match only.as_deref() {
+        None => USUAL.contains(&fault.name),
+        Some("all") => true,
+        Some(name) => fault.name.contains(name),
+    };
+    let faults: Vec<Fault> = faults.into_iter().filter(wanted).collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
