@@ -11,7 +11,7 @@ use super::{ALL_WRITTEN, FAILED, WRONG_USAGE, write_table};
 use crate::config::Settings;
 use crate::daemon::assembly::Access;
 use crate::daemon::target::OpenTarget;
-use crate::io::delta::Lakehouse;
+use crate::io::delta::{LakeError, Lakehouse};
 use crate::io::spool::Spool;
 use crate::io::watch::{FolderWatch, Watching};
 use crate::io::workbook;
@@ -102,15 +102,22 @@ async fn lakehouse(settings: &Settings) -> Finding {
     if settings.lakehouse_dir().is_some_and(|folder| !folder.exists()) {
         return Finding::good("lakehouse", format!("{}, made when it is first used", settings.lakehouse));
     }
-    let tables = async {
+    let found = async {
         let (root, database, quarantine) =
             (&settings.lakehouse, &settings.database, &settings.quarantine_database);
-        Lakehouse::open(root, database, quarantine).await?.tables().await
+        let lake = Lakehouse::open(root, database, quarantine).await?;
+        let tables = lake.tables().await?.len();
+        let whose = match lake.holder() {
+            Some(holder) => format!("; {holder} works on it"),
+            None if lake.is_shared_by_nature() => {
+                "; an object store cannot be locked, see to it that no other ddu writes to it".to_owned()
+            }
+            None => String::new(),
+        };
+        Ok::<_, LakeError>(format!("{root}, {tables} staged tables{whose}"))
     };
-    match tables.await {
-        Ok(tables) => {
-            Finding::good("lakehouse", format!("{}, {} staged tables", settings.lakehouse, tables.len()))
-        }
+    match found.await {
+        Ok(found) => Finding::good("lakehouse", found),
         Err(error) => Finding::bad("lakehouse", format!("{:#}", anyhow::Error::from(error))),
     }
 }
@@ -143,6 +150,7 @@ fn dropbox(spool: &Spool) -> Vec<Finding> {
     drop(watch);
     findings.push(match watching {
         Watching::Events => Finding::good("dropbox events", "the kernel tells of new files"),
+        Watching::Share(kind) => Finding::good("dropbox events", on_a_share(kind)),
         Watching::PollingOnly(why) => {
             Finding::bad("dropbox events", format!("{why}; until then files are found by polling"))
         }
@@ -154,6 +162,12 @@ fn dropbox(spool: &Spool) -> Vec<Finding> {
     });
     findings.extend(free_space("dropbox disk", spool.root()));
     findings
+}
+
+fn on_a_share(kind: &str) -> String {
+    format!(
+        "a share ({kind}): what other machines drop comes without events and is found by polling (`poll_ms`)"
+    )
 }
 
 fn free_space(what: &'static str, folder: &Path) -> Option<Finding> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::args::InitArgs;
-use super::{ALL_WRITTEN, FAILED, WRONG_USAGE};
+use super::{ALL_WRITTEN, FAILED, WRONG_USAGE, now};
 use crate::config::Settings;
 use crate::io::delta::Lakehouse;
 use crate::io::durable;
@@ -19,7 +19,8 @@ pub(super) async fn run(settings: Settings, args: &InitArgs) -> anyhow::Result<u
     let lake = Lakehouse::open(&settings.lakehouse, &settings.database, &settings.quarantine_database)
         .await
         .context("the lakehouse cannot be opened")?;
-    let _lock = spool.lock()?;
+    let _dropbox = spool.lock(now())?;
+    let _lakehouse = lake.lock(now())?;
     let mut removals = Vec::new();
     if args.drop_database {
         removals.extend(lake.would_drop().await?);

@@ -66,7 +66,7 @@ fn as_json(place: &str, record: &JobRecord, journal: &Journal) -> anyhow::Result
     Ok(json!({
         "job": record.job, "place": place, "workbook": record.workbook, "claimed_at": record.claimed_at,
         "sha256": record.sha256, "bytes": record.bytes, "target": record.target, "sidecar": record.sidecar,
-        "heals": record.heals, "state": journal.state().as_str(), "parts": parts,
+        "heals": record.heals, "retry": record.retry, "state": journal.state().as_str(), "parts": parts,
         "set_aside": journal.set_aside().map(|(_, reason)| reason), "returned": journal.given_back(),
     }))
 }
@@ -82,7 +82,10 @@ fn write_job(
     writeln!(out, "workbook  {} ({} bytes, sha256 {})", record.workbook, record.bytes, record.sha256)?;
     writeln!(out, "claimed   {}", record.claimed_at.strftime("%Y-%m-%d %H:%M:%S UTC"))?;
     writeln!(out, "settings  {}", record.sidecar.as_ref().map_or("defaults", |origin| origin.file.as_str()))?;
-    if let Some(healed) = &record.heals {
+    if let Some(retry) = &record.retry {
+        let entities = retry.entities.join(", ");
+        writeln!(out, "again     made by ddu, because job {} wrote {entities}", retry.landed)?;
+    } else if let Some(healed) = &record.heals {
         writeln!(out, "mends     rows that job {healed} gave back")?;
     }
     writeln!(out, "folder    {folder}")?;

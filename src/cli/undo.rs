@@ -17,8 +17,9 @@ pub(super) async fn run(settings: Settings, args: &UndoArgs, out: &mut dyn Write
     let spool = Spool::at(&settings.dropbox);
     spool.prepare()?;
     // Nobody else may write while rows leave; the error names the process that does.
-    let _lock = spool.lock()?;
+    let _dropbox = spool.lock(now())?;
     let assembly = assemble(settings, this_program()?, now, Access::Work).await?;
+    let _lakehouse = assembly.pipeline.lake.lock(now())?;
     let done = undo(&assembly, args, out).await;
     assembly.close().await;
     done

@@ -183,6 +183,10 @@ impl Settings {
             }
         }
         let or_else = |value: Option<String>, absent: &str| value.unwrap_or_else(|| absent.to_owned());
+        let token = |here: fn(&SecretSource) -> bool| {
+            let given = self.listen_token.as_ref().filter(|source| here(source));
+            or_else(given.map(|source| format!("in {source}")), "none")
+        };
         let limits = &self.limits;
         lines.extend([
             ("download_quarantine", self.download_quarantine.to_string()),
@@ -195,7 +199,8 @@ impl Settings {
             ("poll_ms", ms(self.poll)),
             ("drain_ms", ms(self.drain)),
             ("listen", or_else(self.listen.map(|listen| listen.to_string()), "off")),
-            ("listen_token", or_else(self.listen_token.as_ref().map(|token| format!("in {token}")), "none")),
+            ("listen_token_file", token(|source| matches!(source, SecretSource::File(_)))),
+            ("listen_token_credential", token(|source| matches!(source, SecretSource::Credential(_)))),
             ("limits.file_bytes_max", limits.file_bytes_max.to_string()),
             ("limits.uncompressed_bytes_max", limits.uncompressed_bytes_max.to_string()),
             ("limits.ratio_max", limits.ratio_max.to_string()),

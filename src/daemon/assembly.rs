@@ -68,6 +68,7 @@ pub async fn assemble(
         stop: CancellationToken::new(),
         observe: Arc::new(|_| ()),
         early: Arc::default(),
+        traffic: Arc::default(),
     };
     Ok(Assembly { pipeline, target })
 }

@@ -297,6 +297,7 @@ impl Metrics {
             | Event::Preflighted { .. }
             | Event::Migrated { .. }
             | Event::Recorded
+            | Event::RetriesPlanned { .. }
             | Event::GivenBack { .. } => {}
         }
     }

@@ -73,6 +73,7 @@ impl Progress {
             | Event::Counted { .. }
             | Event::BatchSent { .. }
             | Event::Recorded
+            | Event::RetriesPlanned { .. }
             | Event::GivenBack { .. }
             | Event::SetAside { .. } => {}
         }
@@ -98,6 +99,7 @@ fn step(event: &Event) -> Option<String> {
         Event::Migrated { written, refused } => {
             Some(format!("{} written, {refused} refused", rows(*written)))
         }
+        Event::RetriesPlanned { .. } => Some("rows that waited for these are tried again".to_owned()),
         Event::GivenBack { file: Some(file) } => Some(format!("returned/{file} went back to the sender")),
         Event::SetAside { kind: SetAsideKind::Duplicate, .. } => {
             Some("a duplicate, nothing is loaded twice".to_owned())

@@ -2,12 +2,14 @@
 //! an `order` only after those with a lower one; small ones of one table together.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::job::{JobId, JobSeq};
 use crate::domain::table::TableName;
 use crate::io::spool::job_dir::JobRecord;
 use crate::pipeline::group::{GROUP_JOBS_MAX, may_share, share_place};
+use crate::pipeline::traffic::Traffic;
 
 /// Jobs that may be open at once; further workbooks wait in the dropbox, where the status shows them.
 pub const JOBS_OPEN_MAX: usize = 256;
@@ -20,11 +22,14 @@ pub struct Queue {
     waiting: BTreeMap<JobSeq, Resting>,
     working: HashMap<JobSeq, Working>,
     only: Option<TableName>,
+    traffic: Arc<Traffic>,
 }
 
 struct Resting {
     record: JobRecord,
     not_before: Option<Instant>,
+    /// Jobs that go first: they write what this one's rows point at.
+    behind: HashSet<JobId>,
 }
 
 /// Jobs that are worked on together, one after the other; of most there is one.
@@ -38,12 +43,82 @@ struct Working {
 impl Queue {
     /// Adds a job, to be worked on not before `not_before`.
     pub fn add(&mut self, record: JobRecord, not_before: Option<Instant>) {
-        self.waiting.insert(record.seq, Resting { record, not_before });
+        if self.is_wanted(&record) {
+            self.traffic.enter(&record);
+        }
+        self.waiting.insert(record.seq, Resting { record, not_before, behind: HashSet::new() });
+    }
+
+    /// Adds a job that rests until somebody acts: nobody is to wait for that, nor for what waits for it.
+    pub fn add_stuck(&mut self, record: JobRecord, not_before: Instant) {
+        let job = record.job.clone();
+        self.add(record, Some(not_before));
+        self.traffic.set_stuck(&job, true);
+        for resting in self.waiting.values_mut() {
+            resting.behind.clear();
+        }
+    }
+
+    /// Adds a job that is to go behind these, which are open. It is not to wait, and goes on, where none of them would go
+    /// before it: they wait for it in turn, or for somebody.
+    pub fn add_behind(&mut self, record: JobRecord, jobs: Vec<JobId>) {
+        let behind: HashSet<JobId> = jobs.into_iter().filter(|job| self.holds(job)).collect();
+        let (seq, id) = (record.seq, record.job.clone());
+        self.add(record, None);
+        if behind.is_empty() || behind.iter().any(|job| self.waits_for(job, &id)) {
+            tracing::info!(job = %id, "job goes before those that its rows point at: they wait for it, or for somebody");
+            self.traffic.insist(&id);
+        } else if let Some(resting) = self.waiting.get_mut(&seq) {
+            resting.behind = behind;
+        }
+    }
+
+    /// Whether a job cannot go before another one does, or before somebody acts: by lookups, by `order`, or because of a
+    /// table or an entity.
+    fn waits_for(&self, job: &JobId, other: &JobId) -> bool {
+        let turns = self.in_turn();
+        let mut seen: HashSet<&JobId> = HashSet::new();
+        let mut next = vec![job];
+        while let Some(job) = next.pop() {
+            if job == other || self.traffic.is_stuck(job) {
+                return true;
+            }
+            if !seen.insert(job) {
+                continue;
+            }
+            let place = turns.iter().position(|(_, seq)| self.waiting[seq].record.job == *job);
+            // What is worked on waits for nobody.
+            let Some(place) = place else { continue };
+            let resting = &self.waiting[&turns[place].1];
+            let (own, order) = (needs(&resting.record), own_order(&resting.record).map(|_| turns[place].0));
+            next.extend(&resting.behind);
+            for (lower, seq) in &turns[..place] {
+                let before = &self.waiting[seq].record;
+                let ordered = own_order(before).is_some() && order.is_some_and(|order| *lower < order);
+                if ordered || !needs(before).is_disjoint(&own) {
+                    next.push(&before.job);
+                }
+            }
+        }
+        false
+    }
+
+    /// Nobody goes behind this job any more.
+    fn let_go(&mut self, job: &JobId) {
+        for resting in self.waiting.values_mut() {
+            resting.behind.remove(job);
+        }
+    }
+
+    /// A job has ended.
+    pub fn ended(&mut self, job: &JobId) {
+        self.traffic.leave(job);
+        self.let_go(job);
     }
 
     /// A queue of which only jobs of this table are taken, where one is named; the others keep their places.
-    pub fn of(only: Option<TableName>) -> Self {
-        Queue { only, ..Queue::default() }
+    pub fn of(only: Option<TableName>, traffic: Arc<Traffic>) -> Self {
+        Queue { only, traffic, ..Queue::default() }
     }
 
     /// Takes the next job whose tables and entities no job before it has, while fewer than `at_once` are worked on, and
@@ -55,7 +130,14 @@ impl Queue {
         let behind = self.behind(seq, now);
         let mut records = Vec::with_capacity(1 + behind.len());
         for seq in std::iter::once(seq).chain(behind) {
-            records.push(self.waiting.remove(&seq)?.record);
+            let Resting { record, behind, .. } = self.waiting.remove(&seq)?;
+            if !behind.is_empty() {
+                self.traffic.insist(&record.job);
+            }
+            records.push(record);
+        }
+        for record in &records {
+            self.traffic.set_stuck(&record.job, false);
         }
         let first = &records[0];
         let working = Working {
@@ -82,6 +164,7 @@ impl Queue {
             }
             let next = &resting.record;
             let ready = resting.not_before.is_none_or(|not_before| not_before <= now);
+            let ready = ready && resting.behind.is_empty();
             if ready && may_share(next) && share_place(record, next) {
                 behind.push(*seq);
             } else if !needs(next).is_disjoint(&place) {
@@ -96,20 +179,30 @@ impl Queue {
         self.find(now, at_once).is_some()
     }
 
+    /// The next job. Where all wait for each other, which only a later arrival can bring about, lookups do not count.
     fn find(&self, now: Instant, at_once: usize) -> Option<(JobSeq, Option<i64>)> {
         if self.working.len() >= at_once {
             return None;
         }
+        let found = self.find_by(now, |behind| behind.is_empty());
+        found.or_else(|| self.working.is_empty().then(|| self.find_by(now, |_| true)).flatten())
+    }
+
+    fn find_by(
+        &self,
+        now: Instant,
+        may_go: impl Fn(&HashSet<JobId>) -> bool,
+    ) -> Option<(JobSeq, Option<i64>)> {
         let mut first_order = self.working.values().filter_map(|working| working.order).min();
         let mut ahead: HashSet<String> =
             self.working.values().flat_map(|working| working.needs.iter().cloned()).collect();
         for (order, seq) in self.in_turn() {
-            let Resting { record, not_before } = &self.waiting[&seq];
+            let Resting { record, not_before, behind } = &self.waiting[&seq];
             let needs = needs(record);
             let ordered = own_order(record).map(|_| order);
             let in_order = ordered.is_none_or(|own| first_order.is_none_or(|first| own <= first));
             let free = in_order && self.is_wanted(record) && needs.is_disjoint(&ahead);
-            if free && not_before.is_none_or(|not_before| not_before <= now) {
+            if free && may_go(behind) && not_before.is_none_or(|not_before| not_before <= now) {
                 return Some((seq, ordered));
             }
             // A job that rests, or that this run is not for, keeps its place: later rows of its tables stay behind it.
@@ -152,6 +245,7 @@ impl Queue {
     pub fn wake_all(&mut self) {
         for resting in self.waiting.values_mut() {
             resting.not_before = None;
+            self.traffic.set_stuck(&resting.record.job, false);
         }
     }
 
@@ -232,6 +326,7 @@ mod tests {
             sidecar: None,
             heals: None,
             heals_workbook: None,
+            retry: None,
         }
     }
 
@@ -332,6 +427,69 @@ mod tests {
         // Job 3 should go first, and job 1 of its table before it.
         let jobs = [(1, "a", Some(9)), (2, "b", Some(5)), (3, "a", Some(1))];
         assert_eq!(one_by_one(queue(&jobs)), [1, 3, 2]);
+    }
+
+    /// Takes the job of this number and has it wait behind others.
+    fn goes_behind(queue: &mut Queue, seq: u64, jobs: &[u64]) -> bool {
+        let record = queue.waiting.remove(&JobSeq(seq)).unwrap().record;
+        let id = record.job.clone();
+        let at = |seq: &u64| jiff::Timestamp::from_second(i64::try_from(*seq).unwrap()).unwrap();
+        queue.add_behind(record, jobs.iter().map(|seq| JobId::new(at(seq), &[1; 32])).collect());
+        let waits = !queue.waiting[&JobSeq(seq)].behind.is_empty();
+        assert_ne!(waits, queue.traffic.insists(&id));
+        waits
+    }
+
+    #[test]
+    fn a_job_goes_when_those_that_it_points_at_have_ended() {
+        let mut queue = queue(&[(1, "contacts", None), (2, "accounts", None), (3, "contacts", None)]);
+        let now = Instant::now();
+        assert!(goes_behind(&mut queue, 1, &[2]));
+        let parent = queue.next(now, 4).unwrap();
+        assert_eq!(parent[0].seq.0, 2);
+        assert!(queue.next(now, 4).is_none(), "the third passed the first of its table");
+        queue.release(&parent[0]);
+        queue.ended(&parent[0].job);
+        assert_eq!(numbers(queue.next(now, 4)), [1, 3]);
+    }
+
+    #[test]
+    fn jobs_that_would_wait_for_each_other_do_not() {
+        // By lookups alone, then over a table, then over an `order`.
+        let mut pair = queue(&[(1, "a", None), (2, "b", None)]);
+        assert!(goes_behind(&mut pair, 1, &[2]));
+        assert!(!goes_behind(&mut pair, 2, &[1]));
+        let mut table = queue(&[(1, "a", None), (2, "b", None)]);
+        let mut both = job(3, "b", None);
+        both.loads.push(job(3, "a", None).loads.remove(0));
+        table.add(both, None);
+        assert!(!goes_behind(&mut table, 1, &[3]), "the third keeps its place behind the first");
+        let mut ordered = queue(&[(1, "a", Some(1)), (2, "b", Some(2))]);
+        assert!(!goes_behind(&mut ordered, 1, &[2]));
+    }
+
+    #[test]
+    fn nobody_waits_for_one_that_waits_for_a_person_and_never_do_all_wait() {
+        let now = Instant::now();
+        let mut waiting = queue(&[(1, "contacts", None), (2, "accounts", None)]);
+        assert!(goes_behind(&mut waiting, 1, &[2]));
+        let parent = waiting.next(now, 4).unwrap().remove(0);
+        waiting.release(&parent);
+        waiting.add_stuck(parent, now + Duration::from_secs(30));
+        assert_eq!(numbers(waiting.next(now, 4)), [1]);
+
+        // One that is stuck is in the way of the parent.
+        let mut behind = queue(&[(1, "contacts", None), (3, "accounts", None)]);
+        behind.add_stuck(job(2, "accounts", None), now + Duration::from_secs(30));
+        assert!(!goes_behind(&mut behind, 1, &[3]));
+
+        // A later job with an `order` closes the circle.
+        let mut all = queue(&[(1, "a", None), (2, "b", Some(5))]);
+        assert!(goes_behind(&mut all, 1, &[2]));
+        let mut late = job(3, "a", Some(1));
+        late.loads[0].target_entity = "c".to_owned();
+        all.add(late, None);
+        assert_eq!(numbers(all.next(now, 4)), [1]);
     }
 
     #[test]

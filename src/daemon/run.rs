@@ -20,7 +20,8 @@ use super::systemd::{Pulse, ServiceManager};
 use super::target::OpenTarget;
 use crate::config::Settings;
 use crate::domain::table::TableName;
-use crate::io::spool::{Spool, SpoolError, SpoolLock};
+use crate::io::delta::LakeError;
+use crate::io::spool::SpoolError;
 use crate::io::workbook;
 use crate::pipeline::advance::Until;
 use crate::pipeline::{Pipeline, Seen};
@@ -28,9 +29,9 @@ use crate::pipeline::{Pipeline, Seen};
 /// The loop is taken for stuck when it has not turned for this long; every wait in it is shorter.
 const LOOP_SILENT_MAX: Duration = Duration::from_secs(60);
 
-/// How long a start waits for whoever holds the dropbox to be gone.
+/// How long a start waits for whoever holds the dropbox or the lakehouse to be gone.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Pause between two tries to take the dropbox.
+/// Pause between two tries to take them.
 const LOCK_LOOK: Duration = Duration::from_millis(50);
 
 /// What this run is for.
@@ -68,7 +69,7 @@ pub struct RunEnd {
 /// Runs until a signal says otherwise, or, without `stay`, until nothing is left to do.
 ///
 /// # Errors
-/// When the start fails: another daemon has the dropbox, the lakehouse or the target's settings are unusable.
+/// When the start fails: another daemon has the dropbox or the lakehouse, the lakehouse or the target's settings are unusable.
 pub async fn run(
     settings: Settings,
     reader: PathBuf,
@@ -95,7 +96,16 @@ pub async fn run(
     });
     let pipeline = assembly.pipeline.clone();
     pipeline.spool.prepare().context("the dropbox cannot be prepared")?;
-    let lock = take_dropbox(&pipeline.spool).await?;
+    let lock = taken(|| pipeline.spool.lock(now()), |fault| matches!(fault, SpoolError::Held { .. })).await?;
+    let _lakehouse =
+        taken(|| pipeline.lake.lock(now()), |fault| matches!(fault, LakeError::Held { .. })).await?;
+    if pipeline.lake.is_shared_by_nature() {
+        let lakehouse = pipeline.lake.root();
+        tracing::info!(
+            lakehouse,
+            "an object store cannot be locked; see to it that no other ddu writes to it"
+        );
+    }
     let mut services = JoinSet::new();
     let pulse = Arc::new(Pulse::new());
     let ended = CancellationToken::new();
@@ -146,12 +156,12 @@ async fn tell_walls(pipeline: &Pipeline) {
     }
 }
 
-/// Takes the dropbox; a process that was killed a moment ago may still be on its way out and hold it.
-async fn take_dropbox(spool: &Spool) -> Result<SpoolLock, SpoolError> {
+/// What `take` takes; a process that was killed a moment ago may still be on its way out and hold it.
+async fn taken<T, E>(take: impl Fn() -> Result<T, E>, is_held: impl Fn(&E) -> bool) -> Result<T, E> {
     let patience = Instant::now() + LOCK_WAIT_MAX;
     loop {
-        match spool.lock() {
-            Err(SpoolError::Held { .. }) if Instant::now() < patience => tokio::time::sleep(LOCK_LOOK).await,
+        match take() {
+            Err(fault) if is_held(&fault) && Instant::now() < patience => tokio::time::sleep(LOCK_LOOK).await,
             taken => return taken,
         }
     }

@@ -15,8 +15,9 @@ use super::signals::{Wish, Wishes};
 use super::systemd::{Pulse, ServiceManager};
 use crate::config::Settings;
 use crate::domain::job::JobId;
+use crate::io::lock::HeldLock;
+use crate::io::spool::SpoolError;
 use crate::io::spool::job_dir::JobRecord;
-use crate::io::spool::{SpoolError, SpoolLock};
 use crate::io::watch::{FolderWatch, Watching};
 use crate::pipeline::advance::{Ended, Until};
 use crate::pipeline::claim::Claim;
@@ -43,7 +44,7 @@ pub struct RunLoop {
     pipeline: Pipeline,
     plan: RunPlan,
     /// `None` only while the dropbox is gone or not yet ours again.
-    lock: Option<SpoolLock>,
+    lock: Option<HeldLock>,
     systemd: ServiceManager,
     metrics: Arc<Metrics>,
     settler: Settler,
@@ -87,6 +88,8 @@ struct Looks {
 struct Worked {
     records: Vec<JobRecord>,
     results: Vec<Result<Option<Ended>, Halt>>,
+    /// Jobs that they have set off.
+    born: Vec<JobRecord>,
 }
 
 impl RunLoop {
@@ -94,12 +97,12 @@ impl RunLoop {
     pub fn new(
         pipeline: Pipeline,
         plan: RunPlan,
-        lock: SpoolLock,
+        lock: HeldLock,
         systemd: ServiceManager,
         metrics: Arc<Metrics>,
     ) -> Self {
         let now = Instant::now();
-        let queue = Queue::of(plan.table.clone());
+        let queue = Queue::of(plan.table.clone(), Arc::clone(&pipeline.traffic));
         RunLoop {
             pipeline,
             plan,
@@ -274,7 +277,8 @@ impl RunLoop {
         if !self.pipeline.spool.root().is_dir() {
             return Ok(());
         }
-        let moved = self.pipeline.spool.prepare().and_then(|()| self.pipeline.spool.lock());
+        let now = (self.pipeline.now)();
+        let moved = self.pipeline.spool.prepare().and_then(|()| self.pipeline.spool.lock(now));
         match moved {
             Ok(lock) => self.lock = Some(lock),
             Err(held @ SpoolError::Held { .. }) => return Err(held.into()),
@@ -360,15 +364,22 @@ impl RunLoop {
         while let Some(records) = self.queue.next(now, usize::from(self.pipeline.settings.jobs_at_once)) {
             let (pipeline, until) = (self.pipeline.clone(), self.plan.until);
             self.working.spawn(async move {
-                let results = work(&pipeline, &records, until).await;
-                Worked { records, results }
+                let (results, born) = work(&pipeline, &records, until).await;
+                Worked { records, results, born }
             });
         }
     }
 
     fn worked(&mut self, worked: Worked) {
-        let Worked { records, results } = worked;
+        let Worked { records, results, born } = worked;
         self.queue.release(&records[0]);
+        for record in born {
+            if !self.queue.holds(&record.job) {
+                self.metrics.claimed(record.bytes);
+                self.pipeline.show_turn(&record);
+                self.queue.add(record, None);
+            }
+        }
         let mut results = results.into_iter();
         for record in records {
             match results.next() {
@@ -381,6 +392,7 @@ impl RunLoop {
     fn ended(&mut self, record: JobRecord, result: Result<Option<Ended>, Halt>) {
         match result {
             Ok(ended) => {
+                self.queue.ended(&record.job);
                 self.ended_since += 1;
                 self.reasons.remove(&record.job);
                 match ended {
@@ -402,6 +414,13 @@ impl RunLoop {
                 }
             }
             Err(Halt::Stopping) => self.queue.add(record, None),
+            Err(halt @ Halt::Behind { .. }) => {
+                tracing::info!(job = %record.job, waiting_for = halt.waiting_for(), "job waits for others");
+                self.pipeline.show_halt(&record, &halt);
+                if let Halt::Behind { jobs, .. } = halt {
+                    self.queue.add_behind(record, jobs);
+                }
+            }
             Err(halt) => self.rest(record, &halt),
         }
     }
@@ -416,7 +435,11 @@ impl RunLoop {
             self.reasons.insert(record.job.clone(), waiting_for);
         }
         self.pipeline.show_halt(&record, halt);
-        self.queue.add(record, Some(Instant::now() + halt.retry()));
+        let not_before = Instant::now() + halt.retry();
+        match halt.passes_by_itself() {
+            true => self.queue.add(record, Some(not_before)),
+            false => self.queue.add_stuck(record, not_before),
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -568,18 +591,26 @@ impl RunLoop {
 }
 
 /// Takes jobs from where their journals say they stand as far as they will go, and says what came of those in front.
-async fn work(pipeline: &Pipeline, records: &[JobRecord], until: Until) -> Vec<Result<Option<Ended>, Halt>> {
+/// Also gives out the jobs that they have set off.
+async fn work(
+    pipeline: &Pipeline,
+    records: &[JobRecord],
+    until: Until,
+) -> (Vec<Result<Option<Ended>, Halt>>, Vec<JobRecord>) {
     let mut jobs = Vec::with_capacity(records.len());
     for record in records {
         match pipeline.reclaim(&record.job).await {
             Ok(Some(job)) => jobs.push(job),
-            other if jobs.is_empty() => return vec![other.map(|_| None)],
+            other if jobs.is_empty() => return (vec![other.map(|_| None)], Vec::new()),
             // It has its turn when those before it are done.
             Ok(None) | Err(_) => break,
         }
     }
     let ends = pipeline.advance_together(&mut jobs, until).await;
-    ends.into_iter().map(|end| end.map(Some)).collect()
+    let set_off = jobs.iter().flat_map(|job| job.journal.retries());
+    // One that is not made yet is made when its job goes on.
+    let born = set_off.filter_map(|id| pipeline.spool.job_dir(id).claimed().ok()?).collect();
+    (ends.into_iter().map(|end| end.map(Some)).collect(), born)
 }
 
 async fn maintain(pipeline: &Pipeline) {
@@ -592,6 +623,9 @@ fn tell_watching(watching: &Watching, folder: &std::path::Path) {
     let folder = folder.display();
     match watching {
         Watching::Events => tracing::info!(%folder, "watching the dropbox"),
+        Watching::Share(kind) => {
+            tracing::info!(%folder, kind, "watching the dropbox; on a share what other machines drop is found every poll_ms");
+        }
         Watching::PollingOnly(why) => {
             tracing::warn!(%folder, why, "no events from the kernel; the dropbox is looked at every poll_ms");
         }

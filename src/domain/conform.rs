@@ -96,7 +96,13 @@ pub struct Misfit {
 impl Misfit {
     /// The refusal of the cell in this staged column.
     pub fn refusal(self, column: &str) -> Refusal {
-        Refusal { column: Some(column.to_owned()), error: self.error, cause: self.cause, advice: self.advice }
+        Refusal {
+            column: Some(column.to_owned()),
+            error: self.error,
+            cause: self.cause,
+            advice: self.advice,
+            missing: None,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::effect::Effects;
+use super::job::JobId;
 use super::refusal::{RefusedRow, Severity};
 use super::row::StagedColumn;
 
@@ -29,6 +30,12 @@ pub enum Event {
         batches: u32,
         /// Rows held back in all of them.
         refused: u64,
+        /// The batches are cut in an order of their own, parents first, which a file in the job's folder holds.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ordered: bool,
+        /// Entities whose absent records rows are written without, for now: they wait for this part in turn.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<String>,
     },
     /// The target was asked how many records the part's entity has, before the first batch left.
     Counted {
@@ -53,6 +60,13 @@ pub enum Event {
     },
     /// Quarantine, receipts, log and state of the part are committed.
     Recorded,
+    /// Jobs that try again rows which waited for records that this one wrote; they are made next.
+    RetriesPlanned {
+        /// The jobs.
+        retries: Vec<JobId>,
+        /// Rows of this job itself among those that they try again.
+        own_rows: u64,
+    },
     /// What the sender gets back is in its place.
     GivenBack {
         /// The file's name in `returned/`, where rows were refused.
@@ -160,6 +174,8 @@ pub enum State {
     },
     /// Every part is recorded; giving back is next.
     Recorded,
+    /// Rows that waited for this job's are to become jobs of their own; then giving back is next.
+    Retrying,
     /// The workbook is put aside; giving it back or archiving it is next.
     SetAside(SetAsideKind),
     /// Only the archive is left.
@@ -175,7 +191,7 @@ impl State {
             State::Staged { .. } => "staged",
             State::Preflighted { .. } => "migrating",
             State::Migrated { .. } => "migrated",
-            State::Recorded => "recorded",
+            State::Recorded | State::Retrying => "recorded",
             State::SetAside(_) => "set aside",
             State::GivenBack => "given back",
         }
@@ -214,7 +230,10 @@ pub fn advance(state: State, event: &Event, parts: u16) -> Result<State, Illegal
             Ok(State::Claimed { part: part + 1 })
         }
         (State::Migrated { .. }, Event::Recorded) => Ok(State::Recorded),
-        (State::Recorded | State::SetAside(_), Event::GivenBack { .. }) => Ok(State::GivenBack),
+        (State::Recorded, Event::RetriesPlanned { .. }) => Ok(State::Retrying),
+        (State::Recorded | State::Retrying | State::SetAside(_), Event::GivenBack { .. }) => {
+            Ok(State::GivenBack)
+        }
         (state, event) => Err(IllegalTransition { state, event: event.name() }),
     }
 }
@@ -233,6 +252,7 @@ impl Event {
             Event::BatchHeard(_) => "batch_heard",
             Event::Migrated { .. } => "migrated",
             Event::Recorded => "recorded",
+            Event::RetriesPlanned { .. } => "retries_planned",
             Event::GivenBack { .. } => "given_back",
             Event::SetAside { .. } => "set_aside",
         }
@@ -255,7 +275,7 @@ mod tests {
             left_behind: 0,
             notes: vec![],
         });
-        let preflighted = Event::Preflighted { batches: 0, refused: 0 };
+        let preflighted = Event::Preflighted { batches: 0, refused: 0, ordered: false, without: vec![] };
         let migrated = Event::Migrated { written: 0, refused: 0 };
         let mut state = State::Claiming;
         let round = [staged.clone(), preflighted, migrated, Event::Recorded];
@@ -265,6 +285,8 @@ mod tests {
         }
         assert_eq!(state, State::Recorded);
         assert_eq!(advance(state, &Event::GivenBack { file: None }, 2), Ok(State::GivenBack));
+        let retrying = advance(state, &Event::RetriesPlanned { retries: vec![], own_rows: 0 }, 2).unwrap();
+        assert_eq!(advance(retrying, &Event::GivenBack { file: None }, 2), Ok(State::GivenBack));
         assert!(advance(state, &staged, 2).is_err());
         let late = Event::SetAside { kind: SetAsideKind::Returned, reason: String::new() };
         assert!(advance(State::Staged { part: 0 }, &late, 2).is_err());

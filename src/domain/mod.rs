@@ -6,6 +6,7 @@ pub mod effect;
 pub mod entity;
 pub mod identity;
 pub mod job;
+pub mod levels;
 pub mod lifecycle;
 pub mod near;
 pub mod proof;

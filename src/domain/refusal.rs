@@ -46,6 +46,52 @@ pub struct Refusal {
     pub cause: String,
     /// What to do about it. For the sender.
     pub advice: String,
+    /// The record that it points at and that is not there, where that is all that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<Missing>,
+}
+
+/// A record that a lookup points at and that the target does not have: once it has, the row can go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Missing {
+    /// The entity's name in the URL: `accounts`.
+    pub entity: String,
+    /// The logical name of the column that the value names it by.
+    pub column: String,
+    /// The value as it stands in the row.
+    pub value: String,
+    /// The row was written all the same, without this lookup: for what is left, the record must be there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partly: bool,
+    /// Other records that would do as well, where the lookup can point at several entities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub or: Vec<Missing>,
+}
+
+impl Missing {
+    /// All records of which one would do.
+    pub fn alternatives(&self) -> impl Iterator<Item = &Missing> {
+        std::iter::once(self).chain(&self.or)
+    }
+}
+
+impl RefusedRow {
+    /// Whether records are all that the row waits for.
+    pub fn waits(&self) -> bool {
+        !waits_for(&self.refusals).is_empty()
+    }
+
+    /// Whether the target has the row, without a record that it points at.
+    pub fn is_partly_written(&self) -> bool {
+        let missing = waits_for(&self.refusals);
+        !missing.is_empty() && missing.iter().all(|missing| missing.partly)
+    }
+}
+
+/// The records that a row waits for; none where anything else is wrong with it.
+pub fn waits_for(refusals: &[Refusal]) -> Vec<&Missing> {
+    let missing: Option<Vec<&Missing>> = refusals.iter().map(|refusal| refusal.missing.as_ref()).collect();
+    missing.unwrap_or_default()
 }
 
 /// A refused row within its batch.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::durable::{DiskError, doing, open_appending};
+use crate::domain::job::JobId;
 use crate::domain::lifecycle::{BatchHeard, Event, IllegalTransition, SetAsideKind, Staged, State, advance};
 use crate::domain::refusal::RefusedRow;
 
@@ -63,6 +64,10 @@ pub struct PartLedger {
     pub staged: Option<Staged>,
     /// Batches of the part, once preflight is through.
     pub batches: Option<u32>,
+    /// Whether the batches are cut in an order of their own.
+    pub ordered: bool,
+    /// Entities whose absent records rows are written without, for now.
+    pub without: Vec<String>,
     /// Rows that preflight held back.
     pub held_rows: u64,
     /// Rows that the target has.
@@ -71,6 +76,10 @@ pub struct PartLedger {
     pub refused_rows: u64,
     /// Records of the entity before the first batch; the outer `None` where nobody asked.
     pub counted: Option<Option<u64>>,
+    /// Rows held back or refused that wait for records only.
+    pub waiting_rows: u64,
+    /// Rows refused that the target has, without a record that they point at.
+    pub partly_rows: u64,
     held: BTreeMap<u32, LineRef>,
     heard: BTreeMap<u32, LineRef>,
     sent: BTreeMap<u32, u32>,
@@ -119,6 +128,8 @@ pub struct Journal {
     state: State,
     ledgers: Vec<PartLedger>,
     set_aside: Option<(SetAsideKind, String)>,
+    retries: Vec<JobId>,
+    retried_rows: u64,
     given_back: Option<String>,
 }
 
@@ -159,6 +170,8 @@ impl Journal {
             state: State::Claiming,
             ledgers: (0..parts).map(|_| PartLedger::default()).collect(),
             set_aside: None,
+            retries: Vec::new(),
+            retried_rows: 0,
             given_back: None,
         }
     }
@@ -181,6 +194,16 @@ impl Journal {
     /// Why the workbook was put aside, if it was.
     pub fn set_aside(&self) -> Option<(SetAsideKind, &str)> {
         self.set_aside.as_ref().map(|(kind, reason)| (*kind, reason.as_str()))
+    }
+
+    /// The jobs that try again rows which waited for this one's.
+    pub fn retries(&self) -> &[JobId] {
+        &self.retries
+    }
+
+    /// Rows of this job itself among those that are tried again.
+    pub fn retried_rows(&self) -> u64 {
+        self.retried_rows
     }
 
     /// The name in `returned/` of what went back to the sender.
@@ -294,22 +317,31 @@ impl Journal {
             | State::Staged { part }
             | State::Preflighted { part }
             | State::Migrated { part } => usize::from(part),
-            State::Claiming | State::Recorded | State::SetAside(_) | State::GivenBack => 0,
+            State::Claiming | State::Recorded | State::Retrying | State::SetAside(_) | State::GivenBack => 0,
         };
         match event {
             Event::Claimed | Event::Recorded | Event::Migrated { .. } => {}
             Event::SetAside { kind, reason } => self.set_aside = Some((kind, reason)),
+            Event::RetriesPlanned { retries, own_rows } => {
+                (self.retries, self.retried_rows) = (retries, own_rows);
+            }
             Event::GivenBack { file } => self.given_back = file,
             Event::Staged(staged) => self.ledgers[part].staged = Some(staged),
-            Event::Preflighted { batches, .. } => self.ledgers[part].batches = Some(batches),
+            Event::Preflighted { batches, ordered, without, .. } => {
+                let ledger = &mut self.ledgers[part];
+                ledger.batches = Some(batches);
+                (ledger.ordered, ledger.without) = (ordered, without);
+            }
             Event::Counted { records } => self.ledgers[part].counted = Some(records),
             Event::PreflightBegun => {
                 self.ledgers[part].held.clear();
                 self.ledgers[part].held_rows = 0;
+                self.ledgers[part].waiting_rows = 0;
             }
             Event::BatchHeld { batch, refused } => {
                 let ledger = &mut self.ledgers[part];
                 ledger.held_rows += refused.len() as u64;
+                ledger.waiting_rows += refused.iter().filter(|row| row.waits()).count() as u64;
                 ledger.held.insert(batch, line);
             }
             Event::BatchSent { batch, attempt } => {
@@ -319,6 +351,9 @@ impl Journal {
                 let ledger = &mut self.ledgers[part];
                 ledger.written_rows += u64::from(heard.written);
                 ledger.refused_rows += heard.refused.len() as u64;
+                ledger.waiting_rows += heard.refused.iter().filter(|row| row.waits()).count() as u64;
+                ledger.partly_rows +=
+                    heard.refused.iter().filter(|row| row.is_partly_written()).count() as u64;
                 ledger.heard.insert(heard.batch, line);
             }
         }
@@ -346,6 +381,10 @@ mod tests {
             left_behind: 0,
             notes: vec!["header found in row 4".into()],
         })
+    }
+
+    fn preflighted(batches: u32) -> Event {
+        Event::Preflighted { batches, refused: 0, ordered: false, without: vec![] }
     }
 
     #[test]
@@ -392,7 +431,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
         let mut journal = Journal::open(&path, 1).unwrap();
-        for event in [Event::Claimed, staged(), Event::Preflighted { batches: 1, refused: 0 }] {
+        for event in [Event::Claimed, staged(), preflighted(1)] {
             journal.append(at(), &event).unwrap();
         }
         journal.append(at(), &Event::BatchSent { batch: 0, attempt: 1 }).unwrap();
@@ -425,7 +464,7 @@ mod tests {
             cause: None,
             severity: crate::domain::refusal::Severity::Fine,
         };
-        for event in [Event::Claimed, staged(), Event::Preflighted { batches: 2, refused: 0 }] {
+        for event in [Event::Claimed, staged(), preflighted(2)] {
             journal.append(at(), &event).unwrap();
         }
         journal.append(at(), &Event::BatchSent { batch: 0, attempt: 1 }).unwrap();

@@ -4,6 +4,7 @@ pub mod delta;
 pub mod durable;
 pub mod dynamics;
 pub mod journal;
+pub mod lock;
 pub mod returned;
 pub mod signoff;
 pub mod spool;

@@ -56,7 +56,7 @@ impl Job {
             | State::Staged { part }
             | State::Preflighted { part }
             | State::Migrated { part } => part,
-            State::Claiming | State::Recorded | State::SetAside(_) | State::GivenBack => 0,
+            State::Claiming | State::Recorded | State::Retrying | State::SetAside(_) | State::GivenBack => 0,
         }
     }
 
@@ -104,10 +104,21 @@ impl Pipeline {
                 State::Staged { .. } | State::Preflighted { .. } if until == Until::Staged => {
                     return Ok(Ended::Staged);
                 }
-                State::Staged { part } => self.unless_stopped(self.preflight(job, part)).await?,
+                State::Staged { part } => {
+                    self.parents_first(job, part).await?;
+                    self.unless_stopped(self.preflight(job, part)).await?
+                }
                 State::Preflighted { part } => self.migrate(job, part).await?,
                 State::Migrated { part } => self.record(job, part).await?,
-                State::Recorded | State::SetAside(_) => self.give_back(job).await?,
+                State::Recorded => match self.unless_stopped(self.plan_retries(job)).await? {
+                    Some(event) => event,
+                    None => self.give_back(job).await?,
+                },
+                State::Retrying => {
+                    self.make_retries(job)?;
+                    self.give_back(job).await?
+                }
+                State::SetAside(_) => self.give_back(job).await?,
                 State::GivenBack => {
                     self.archive(job)?;
                     return Ok(self.show_end(job));
@@ -119,7 +130,7 @@ impl Pipeline {
 
     /// Breaks a step off when the daemon drains: one that only reads from the target, and whose commits recognise
     /// themselves at the next try. A target that does not answer would otherwise hold up the end.
-    async fn unless_stopped(&self, step: impl Future<Output = Result<Event, Halt>>) -> Result<Event, Halt> {
+    async fn unless_stopped<T>(&self, step: impl Future<Output = Result<T, Halt>>) -> Result<T, Halt> {
         tokio::select! {
             biased;
             done = step => done,
@@ -147,7 +158,9 @@ impl Pipeline {
             State::Preflighted { .. } => {
                 format!("migrating: {} of {rows} rows written to {}", ledger.written_rows, load.target_entity)
             }
-            State::Migrated { .. } | State::Recorded => "finishing: the log is being written".to_owned(),
+            State::Migrated { .. } | State::Recorded | State::Retrying => {
+                "finishing: the log is being written".to_owned()
+            }
             State::SetAside(_) | State::GivenBack => "finishing: the workbook is being put aside".to_owned(),
         };
         self.board.show_job(job.status(None), (self.now)(), &text);
@@ -191,8 +204,17 @@ impl Pipeline {
         ended
     }
 
+    /// What became of the rows.
     fn end_of_rows(&self, job: &Job) -> (Ended, String) {
+        let retried = job.journal.retried_rows();
         let mut lines = Vec::new();
+        if let Some(retry) = &job.record.retry {
+            lines.push(format!(
+                "tried again because {} were loaded (job {}); rows that are written now are not to be dropped once more",
+                retry.entities.join(" and "),
+                retry.landed
+            ));
+        }
         let (mut written_rows, mut refused_rows, mut refused_table) = (0, 0, None);
         for (load, ledger) in job.record.loads.iter().zip(job.journal.ledgers()) {
             let staged = ledger.staged.as_ref();
@@ -219,6 +241,23 @@ impl Pipeline {
                 }
             }
         }
+        if retried > 0 {
+            let jobs: Vec<&str> = job.journal.retries().iter().map(JobId::as_str).collect();
+            lines.push(format!(
+                "{retried} of the refused rows are tried again by themselves (job {})",
+                jobs.join(", ")
+            ));
+        }
+        let atomic = job.record.loads.iter().any(|load| load.atomic);
+        let waiting: u64 = job.journal.ledgers().iter().map(|part| part.waiting_rows).sum();
+        if let Some(waiting) = waiting.checked_sub(retried).filter(|waiting| *waiting > 0 && !atomic) {
+            let all = waiting == refused_rows - retried;
+            let of =
+                if all { "the refused rows".to_owned() } else { format!("{waiting} of the refused rows") };
+            lines.push(format!(
+                "{of} only wait for records that are not there: once these are loaded, they are tried again by themselves"
+            ));
+        }
         match job.journal.given_back() {
             Some(file) => {
                 let mut line = format!(
@@ -229,13 +268,13 @@ impl Pipeline {
                 }
                 lines.push(line);
             }
-            None if refused_rows > 0 => lines.push(format!(
+            None if refused_rows > retried => lines.push(format!(
                 "the refused rows wait in quarantine; your operator writes them to a workbook to correct with \
                  `ddu quarantine export {} -o FILE.xlsx`",
                 refused_table.unwrap_or_default()
             )),
             None => {}
         }
-        (if refused_rows == 0 { Ended::Written } else { Ended::RowsLeft }, lines.join("\n"))
+        (if refused_rows <= retried { Ended::Written } else { Ended::RowsLeft }, lines.join("\n"))
     }
 }

@@ -1,6 +1,8 @@
 //! check: the journey up to preflight, with nothing written to the lakehouse or the target; for `ddu check` and `dry_run`.
 
 use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::claim::Job;
 use super::give_back::described_columns;
@@ -15,10 +17,11 @@ use crate::domain::row::{StagedColumn, StagedRow};
 use crate::domain::settings::LoadSettings;
 use crate::io::delta::staged_rows;
 use crate::io::durable;
-use crate::io::dynamics::RowPlan;
+use crate::io::dynamics::{Ids, Pass, Placed, RowPlan, Siblings};
 use crate::io::returned::{ReturnedRow, ReturnedSheet, ReturnedWriter};
 use crate::io::spool::entry::open_dropped;
 use crate::io::spool::names::returned_name;
+use crate::io::workbook::ColumnKinds;
 
 /// A row that would be refused.
 #[derive(Debug, Clone)]
@@ -107,10 +110,12 @@ impl Checking<'_> {
         let batch = with_identities(&identity, header, &header.columns, &batch);
         let rows = staged_rows(self.load.table_name.as_str(), &header.columns, &batch).map_err(Halt::from)?;
         self.checked.rows += rows.len() as u64;
-        let encoded = pipeline.dynamics.encode(&self.plan, &rows).await.map_err(Halt::from)?;
+        let placed = Placed { rows: &rows, places: &[] };
+        let encoded = pipeline.dynamics.encode_placed(&self.plan, placed, Pass::First, Ids::Asked).await;
+        let encoded = encoded.map_err(Halt::from)?;
         let mut refused = Vec::new();
         for (row, encoded) in rows.into_iter().zip(encoded) {
-            let mut refusals = encoded.err().unwrap_or_default();
+            let mut refusals = encoded.operation.err().unwrap_or_default();
             refusals.extend(self.keys.note(&row, refusals.is_empty()));
             if !refusals.is_empty() {
                 refused.push(CheckedRow { row, refusals });
@@ -135,12 +140,47 @@ impl Pipeline {
     ) -> Result<Checking<'a>, CheckError> {
         // Refused rows are given out while the sheet is read, so the types of all must be known before.
         let kinds = self.kinds_of(&file, name, load).await?;
-        let sheet = self.open_sheet_of(file, name, load, kinds).await?;
+        let again = file.try_clone();
+        let sheet = self.open_sheet_of(file, name, load, kinds.clone()).await?;
         let columns = &sheet.header.columns;
-        let (entity, plan) = self.plan(load, columns).await?;
+        let (entity, mut plan) = self.plan(load, columns).await?;
+        if plan.may_have_siblings() {
+            let identity = Identity { target: self.dynamics.target_id(), entity: &entity.set_name, job };
+            let again = durable::doing(again, "open again", Path::new(name)).map_err(Halt::from)?;
+            let siblings = self.siblings_of(again, name, load, kinds, &identity, &plan).await?;
+            plan.with_siblings(Arc::new(siblings));
+        }
         let keys = KeysSeen::new(&entity, &plan, load, columns);
         let checked = Checked { notes: sheet.header.notes.clone(), ..Checked::default() };
         Ok(Checking { pipeline: self, load, job, sheet, plan, keys, checked })
+    }
+
+    /// The rows of a sheet that others of it may point at; it is read once more for them.
+    async fn siblings_of(
+        &self,
+        file: File,
+        name: &str,
+        load: &LoadSettings,
+        kinds: Option<ColumnKinds>,
+        identity: &Identity<'_>,
+        plan: &RowPlan,
+    ) -> Result<Siblings, CheckError> {
+        let mut siblings = Siblings::default();
+        let mut keys = None;
+        let mut sheet = self.open_sheet_of(file, name, load, kinds).await?;
+        let mut places = 0..;
+        while let Some(batch) = self.next_batch(&mut sheet.reading).await? {
+            let columns = &sheet.header.columns;
+            let batch = with_identities(identity, &sheet.header, columns, &batch);
+            let rows = staged_rows(load.table_name.as_str(), columns, &batch).map_err(Halt::from)?;
+            let keys = keys.get_or_insert_with(|| KeysSeen::new(plan.entity(), plan, load, columns));
+            for (row, place) in rows.iter().zip(&mut places) {
+                if keys.note(row, true).is_empty() {
+                    siblings.note(&self.dynamics, plan, place, row);
+                }
+            }
+        }
+        Ok(siblings)
     }
 
     /// `dry_run`: checks every sheet and gives back what would be refused.

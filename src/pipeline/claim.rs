@@ -103,6 +103,7 @@ impl Pipeline {
     }
 
     fn claim_together(&self, known: Vec<Known>) -> Vec<Result<Claim, Halt>> {
+        let numbering = self.spool.numbering();
         let mut claims: Vec<Claiming> = self.begin_records(known);
         // `job.json` of each, then the folders that hold them: both must outlive what follows.
         step(&mut claims, |begun| {
@@ -114,6 +115,7 @@ impl Pipeline {
             || durable::sync_dir(&self.spool.work()),
             |begun, error| self.undone(begun, error.into()),
         );
+        drop(numbering);
         for claiming in &mut claims {
             if let Claiming::Begun(begun) = claiming
                 && let Some(end) = self.take(begun)
@@ -268,18 +270,22 @@ impl Pipeline {
         Ok(dir.remove_unclaimed()?)
     }
 
-    fn new_record(&self, known: &Known, seq: JobSeq) -> JobRecord {
-        let Known { ready, sha256, brought, .. } = known;
-        let mut at = (self.now)();
-        // Two claims of the same bytes in one second would share an id.
-        let job = loop {
+    /// An id for a job of these bytes that no other has: two of them in one second would share it.
+    pub(super) fn free_id(&self, mut at: jiff::Timestamp, sha256: &[u8; 32]) -> JobId {
+        loop {
             let job = JobId::new(at, sha256);
             let taken = [self.spool.job_dir(&job), self.spool.archive_dir(&job)];
             if taken.iter().all(|dir| dir.path().symlink_metadata().is_err()) {
-                break job;
+                return job;
             }
             at += jiff::SignedDuration::from_secs(1);
-        };
+        }
+    }
+
+    fn new_record(&self, known: &Known, seq: JobSeq) -> JobRecord {
+        let Known { ready, sha256, brought, .. } = known;
+        let at = (self.now)();
+        let job = self.free_id(at, sha256);
         let workbook = shown(&ready.name);
         let exact = ready.name.to_str().is_some_and(|name| name == workbook);
         let loads = brought.loads(ready.loads.clone());
@@ -299,12 +305,13 @@ impl Pipeline {
             sidecar: ready.sidecar.as_ref().map(|(_, origin)| origin.clone()),
             heals,
             heals_workbook,
+            retry: None,
         }
     }
 }
 
 /// Whether the workbook in the job's folder is the one that was looked into; if so it is on the disk.
-fn is_kept(job: &Job) -> Result<bool, Halt> {
+pub(super) fn is_kept(job: &Job) -> Result<bool, Halt> {
     let path = job.dir.workbook(&job.record);
     let (file, _) = open_dropped(&path)?;
     let (file, sha256) = hash(file, &path)?;

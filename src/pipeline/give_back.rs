@@ -1,5 +1,6 @@
 //! give back: refused rows as a workbook to fix, or the untouched workbook with a text that says why it was not loaded.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::claim::Job;
@@ -7,7 +8,7 @@ use super::{Halt, Pipeline};
 use crate::domain::entity::{AttributeKind, Entity};
 use crate::domain::job::JobId;
 use crate::domain::lifecycle::{Event, SetAsideKind};
-use crate::domain::row::StagedColumn;
+use crate::domain::row::{RowId, StagedColumn};
 use crate::domain::settings::LoadSettings;
 use crate::domain::value::Value;
 use crate::io::delta::QuarantineRow;
@@ -15,6 +16,22 @@ use crate::io::durable;
 use crate::io::dynamics::{Dynamics, RowPlan};
 use crate::io::returned::{ReturnedColumn, ReturnedRow, ReturnedSheet, ReturnedWriter};
 use crate::io::spool::names::{returned_name, shown};
+
+/// Which rows of a table's quarantine are given back.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    /// Those that this job brought.
+    job: &'a JobId,
+    /// With these columns.
+    columns: &'a [StagedColumn],
+    /// Without those that are tried again by themselves.
+    but: &'a HashSet<RowId>,
+}
+
+/// Rows of the job that were refused.
+fn refused_rows(job: &Job) -> u64 {
+    job.journal.ledgers().iter().map(|part| part.held_rows + part.refused_rows).sum()
+}
 
 impl Pipeline {
     /// Puts what the sender gets back into `returned/`; the same files at every try.
@@ -66,7 +83,8 @@ impl Pipeline {
         for (part, refused) in (0..).zip(&mut refused) {
             *refused = *refused && !self.is_replaced(job, part, &job.staged(part)).await?;
         }
-        if !refused.contains(&true) {
+        let retried = self.retried_rows(job)?;
+        if !refused.contains(&true) || retried.len() as u64 >= refused_rows(job) {
             return Ok(None);
         }
         // Rows that come back a second time are still those of the workbook that came first, and numbered as there.
@@ -77,7 +95,8 @@ impl Pipeline {
         for (part, load) in record.loads.iter().enumerate().filter(|(part, _)| refused[*part]) {
             let staged = job.staged(part as u16);
             // Sheet names are the sender's; they find their rows where they left them.
-            self.write_sheet(&mut writer, load, &staged.sheet, Some((&record.job, &staged.columns))).await?;
+            let of = Of { job: &record.job, columns: &staged.columns, but: &retried };
+            self.write_sheet(&mut writer, load, &staged.sheet, Some(of)).await?;
         }
         let scratch = job.dir.scratch("returned.xlsx");
         writer.finish(durable::create(&scratch)?)?;
@@ -92,11 +111,11 @@ impl Pipeline {
         writer: &mut ReturnedWriter,
         load: &LoadSettings,
         title: &str,
-        of: Option<(&JobId, &[StagedColumn])>,
+        of: Option<Of<'_>>,
     ) -> Result<u64, Halt> {
-        let mut rows = self.lake.quarantine_rows(&load.table_name, of.map(|(job, _)| job)).await?;
+        let mut rows = self.lake.quarantine_rows(&load.table_name, of.map(|of| of.job)).await?;
         let in_table = rows.columns().to_vec();
-        let columns = of.map_or(in_table.as_slice(), |(_, columns)| columns);
+        let columns = of.map_or(in_table.as_slice(), |of| of.columns);
         let place = |column: &StagedColumn| {
             in_table.iter().position(|other| other.name.to_lowercase() == column.name.to_lowercase())
         };
@@ -107,6 +126,9 @@ impl Pipeline {
         let mut count = 0;
         while let Some(batch) = rows.next().await? {
             for QuarantineRow { row, refusals, .. } in batch {
+                if of.is_some_and(|of| of.but.contains(&row.id)) {
+                    continue;
+                }
                 let value = |at: &Option<usize>| at.map_or(Value::Blank, |at| row.values[at].clone());
                 let values = places.iter().map(value).collect();
                 writer.row(&ReturnedRow { id: row.id, number: row.number, values, refusals })?;

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::claim::Job;
-use super::preflight::{held_back, hold_all};
+use super::preflight::{Batch, held_back, hold_all};
 use super::{Halt, Pipeline};
 use crate::config::Validate;
 use crate::domain::effect::Effects;
@@ -15,7 +15,9 @@ use crate::domain::lifecycle::{BatchHeard, Event};
 use crate::domain::refusal::{Refusal, RefusedRow, Severity};
 use crate::domain::row::StagedRow;
 use crate::domain::settings::LoadSettings;
-use crate::io::dynamics::{BatchShape, History, Outcome, RowPlan, SendFault, SendReport, Waiting};
+use crate::io::dynamics::{
+    BatchShape, History, Ids, Outcome, Pass, Placed, RowPlan, SendFault, SendReport, Waiting,
+};
 
 /// Requests at once at most, whatever the server hints at; each holds one encoded batch in memory.
 pub const WORKERS_MAX: u16 = 52;
@@ -25,6 +27,8 @@ struct Outgoing {
     number: u32,
     attempt: u32,
     rows: Vec<StagedRow>,
+    /// The place of each in the part.
+    places: Vec<u32>,
     held: Vec<RefusedRow>,
 }
 
@@ -65,8 +69,7 @@ impl Pipeline {
     pub async fn migrate(&self, job: &mut Job, part: u16) -> Result<Event, Halt> {
         let load = job.record.loads[usize::from(part)].clone();
         let staged = job.staged(part);
-        let (entity, plan) = self.plan_of(job, part, &staged).await?;
-        let plan = Arc::new(plan);
+        let (entity, mut plan) = self.plan_of(job, part, &staged).await?;
         let replaced = self.is_replaced(job, part, &staged).await?;
         if replaced && job.journal.part(part).in_doubt().is_empty() {
             // Nothing is left to send, and the version that held the rows may be gone by now.
@@ -77,7 +80,25 @@ impl Pipeline {
             let records = self.unless_drained(self.counted(&entity)).await?;
             self.note(job, part, Event::Counted { records })?;
         }
+        plan.go_without(job.journal.part(part).without.iter().cloned().collect());
+        let order = self.order_of(job, part)?;
+        if let Some(order) = &order
+            && let Some(mut siblings) = self.siblings(job, part, &staged, &plan).await?
+        {
+            siblings.set_order(order.later(), order.parents());
+            plan.with_siblings(Arc::new(siblings));
+        }
+        let refused = |plan: &RowPlan, heard: &BatchHeard| {
+            if let (Some(order), Some(siblings)) = (&order, plan.siblings()) {
+                let places = order.batch(heard.batch);
+                let gone = heard.refused.iter().filter(|row| !row.is_partly_written());
+                gone.filter_map(|row| places.get(row.index as usize))
+                    .for_each(|place| siblings.refuse(*place));
+            }
+        };
+        let plan = Arc::new(plan);
         let mut batches = self.batches(job, part, &staged).await?;
+        let mut level = 0;
         let mut flying: JoinSet<Result<BatchHeard, Halt>> = JoinSet::new();
         let mut halted: Option<Halt> = None;
         let mut more = true;
@@ -87,16 +108,28 @@ impl Pipeline {
                     halted = Some(Halt::Stopping);
                     break;
                 }
+                // Rows go when those that they point at were heard.
+                if batches.next_level() > level && !flying.is_empty() {
+                    break;
+                }
+                level = batches.next_level();
                 match batches.next().await? {
                     None => more = false,
-                    Some((number, _)) if job.journal.part(part).is_heard(number) => {}
+                    Some(Batch { number, .. }) if job.journal.part(part).is_heard(number) => {
+                        if order.is_some()
+                            && let Some(heard) = job.journal.heard(part, number)?
+                        {
+                            refused(&plan, &heard);
+                        }
+                    }
                     // What never left stays; a batch in doubt is still brought to its end.
-                    Some((number, _)) if replaced && job.journal.part(part).attempts(number) == 0 => {}
-                    Some((number, rows)) => {
+                    Some(Batch { number, .. })
+                        if replaced && job.journal.part(part).attempts(number) == 0 => {}
+                    Some(Batch { number, rows, places, .. }) => {
                         let attempt = job.journal.part(part).attempts(number) + 1;
                         let held = job.journal.held(part, number)?;
                         self.note(job, part, Event::BatchSent { batch: number, attempt })?;
-                        let outgoing = Outgoing { number, attempt, rows, held };
+                        let outgoing = Outgoing { number, attempt, rows, places, held };
                         let (pipeline, plan, load) = (self.clone(), Arc::clone(&plan), load.clone());
                         let id = job.record.job.clone();
                         flying.spawn(async move { pipeline.deliver(&id, &load, &plan, outgoing).await });
@@ -108,6 +141,7 @@ impl Pipeline {
                 Some(Err(join)) => std::panic::resume_unwind(join.into_panic()),
                 Some(Ok(Err(halt))) => halted = halted.or(Some(halt)),
                 Some(Ok(Ok(heard))) => {
+                    refused(&plan, &heard);
                     self.note(job, part, Event::BatchHeard(heard))?;
                     self.show_progress(job, part);
                 }
@@ -150,7 +184,7 @@ impl Pipeline {
         outgoing: Outgoing,
     ) -> Result<BatchHeard, Halt> {
         let begun = Instant::now();
-        let Outgoing { number, attempt, mut rows, held } = outgoing;
+        let Outgoing { number, attempt, mut rows, places: mut in_part, held } = outgoing;
         let mut indices: Vec<u32> = (0..rows.len() as u32).collect();
         let kept: Vec<bool> = {
             let held: std::collections::HashSet<u32> = held.iter().map(|row| row.index).collect();
@@ -160,17 +194,39 @@ impl Pipeline {
         rows.retain(|_| *keep.next().expect("one mark a row"));
         let mut keep = kept.iter();
         indices.retain(|_| *keep.next().expect("one mark a row"));
+        let mut keep = kept.iter();
+        in_part.retain(|_| *keep.next().expect("one mark a row"));
         let (mut operations, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        let encoded = self.dynamics.encode(plan, &rows).await?;
+        let mut left_out: Vec<Vec<Refusal>> = Vec::new();
+        let placed = Placed { rows: &rows, places: &in_part };
+        let encoded = self.dynamics.encode_placed(plan, placed, Pass::First, Ids::Believed).await?;
         for ((index, row), encoded) in indices.iter().zip(&rows).zip(encoded) {
-            match encoded {
+            match encoded.operation {
                 Ok(operation) => {
                     operations.push(operation);
                     places.push((*index, row.number));
+                    left_out.push(encoded.left_out);
                 }
                 Err(refusals) => refused.push(RefusedRow { index: *index, refusals }),
             }
         }
+        let first_pass = operations.len();
+        if load.atomic && refused.is_empty() && left_out.iter().any(|left_out| !left_out.is_empty()) {
+            // What is circular is set in the same transaction, behind the rows.
+            let encoded = self.dynamics.encode_placed(plan, placed, Pass::Second, Ids::Believed).await?;
+            for (at, encoded) in encoded.into_iter().enumerate() {
+                let left_out = std::mem::take(&mut left_out[at]);
+                match encoded.operation {
+                    Ok(operation) if !left_out.is_empty() => {
+                        operations.push(operation);
+                        places.push(places[at]);
+                    }
+                    Ok(_) => {}
+                    Err(refusals) => refused.push(RefusedRow { index: places[at].0, refusals }),
+                }
+            }
+        }
+        left_out.resize(operations.len(), Vec::new());
         if load.atomic && !refused.is_empty() {
             // The target has changed since preflight; what is all or none does not go now.
             hold_all(&mut refused, &rows);
@@ -209,20 +265,24 @@ impl Pipeline {
             };
             heard.made = report.made.into_iter().map(|(at, key)| (places[at].0, key)).collect();
             let effects = heard.effects.get_or_insert_default();
-            for (at, ((index, _), outcome)) in places.iter().zip(report.outcomes).enumerate() {
-                match (outcome, report.culprit) {
-                    (Outcome::Written(written), _) => {
+            // A second pass shares its rows' fate: it is in their transaction.
+            let culprit = report.culprit.map(|at| (places[at], report.outcomes[at].clone()));
+            let rows = places.iter().zip(report.outcomes).zip(left_out).take(first_pass);
+            for (((index, _), outcome), left_out) in rows {
+                let refusals = match (outcome, &culprit) {
+                    (Outcome::Written(written), _) if left_out.is_empty() => {
                         heard.written += 1;
                         effects.note(*index, written);
+                        continue;
                     }
-                    (Outcome::Refused(_), Some(culprit)) if culprit != at => {
-                        let refusals = vec![held_back(places[culprit].1)];
-                        heard.refused.push(RefusedRow { index: *index, refusals });
+                    (Outcome::Written(_), _) => left_out,
+                    (Outcome::Refused(_), Some(((culprit, number), _))) if culprit != index => {
+                        vec![held_back(*number)]
                     }
-                    (Outcome::Refused(refusal), _) => {
-                        heard.refused.push(RefusedRow { index: *index, refusals: vec![refusal] });
-                    }
-                }
+                    (Outcome::Refused(_), Some((_, Outcome::Refused(refusal)))) => vec![refusal.clone()],
+                    (Outcome::Refused(refusal), _) => vec![refusal],
+                };
+                heard.refused.push(RefusedRow { index: *index, refusals });
             }
             if let Some(trouble) = report.trouble {
                 heard.severity = trouble.severity;
@@ -253,6 +313,7 @@ fn too_large(rows: usize, fault: &SendFault) -> SendReport {
         cause: "nothing is wrong with this row, but all rows together are more than one transaction can take"
             .to_owned(),
         advice: "split the workbook, or take `atomic` out of its sidecar".to_owned(),
+        missing: None,
     };
     SendReport {
         outcomes: vec![Outcome::Refused(refusal); rows],

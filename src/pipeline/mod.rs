@@ -22,6 +22,12 @@ pub mod stage;
 
 pub mod group;
 
+pub mod traffic;
+
+mod parents;
+
+mod order;
+
 pub mod preflight;
 
 pub mod migrate;
@@ -29,6 +35,7 @@ pub mod migrate;
 pub mod record;
 
 pub mod prove;
+mod retry;
 
 pub mod give_back;
 
@@ -48,6 +55,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
+use crate::domain::job::JobId;
 use crate::domain::lifecycle::Event;
 use crate::domain::table::TableName;
 use crate::io::delta::{LakeError, Lakehouse};
@@ -59,6 +67,7 @@ use crate::io::spool::{Spool, SpoolError};
 use crate::io::workbook::ReadFault;
 use board::Board;
 use early::EarlyReads;
+use traffic::Traffic;
 
 /// How long a job rests before it tries again what only an operator can mend: a full disk, a missing right.
 pub const OPERATOR_WAIT: Duration = Duration::from_secs(30);
@@ -84,6 +93,8 @@ pub struct Pipeline {
     pub board: Arc<Board>,
     /// Small workbooks that are read and not staged yet.
     pub early: Arc<EarlyReads>,
+    /// The open jobs, as far as others wait for them.
+    pub traffic: Arc<Traffic>,
     /// Hears of every event once it is on the disk: the metrics.
     pub observe: Observer,
 }
@@ -113,6 +124,14 @@ pub enum Halt {
         waiting_for: String,
         /// When to try again.
         retry: Duration,
+    },
+    /// Other jobs go first: they write what this one's rows point at.
+    #[error("waiting for {waiting_for}")]
+    Behind {
+        /// Those jobs.
+        jobs: Vec<JobId>,
+        /// What is waited for, in a sentence's end: "customers.xlsx: accounts are loaded before contacts".
+        waiting_for: String,
     },
     /// The disk refused. The operator must act.
     #[error(transparent)]
@@ -151,7 +170,7 @@ impl Halt {
     /// How long the job rests.
     pub fn retry(&self) -> Duration {
         match self {
-            Halt::Stopping => Duration::ZERO,
+            Halt::Stopping | Halt::Behind { .. } => Duration::ZERO,
             Halt::Wait { retry, .. } => *retry,
             Halt::Target(TargetFault::Unavailable { retry_in, .. })
             | Halt::Send(SendFault::Unavailable { retry_in, .. }) => *retry_in,
@@ -159,11 +178,22 @@ impl Halt {
         }
     }
 
+    /// Whether the target alone is waited for, as all jobs do that need it then.
+    pub fn passes_by_itself(&self) -> bool {
+        matches!(
+            self,
+            Halt::Stopping
+                | Halt::Behind { .. }
+                | Halt::Target(TargetFault::Unavailable { .. })
+                | Halt::Send(SendFault::Unavailable { .. })
+        )
+    }
+
     /// What the status says that the job waits for.
     pub fn waiting_for(&self) -> String {
         match self {
             Halt::Stopping => "the next start of ddu".to_owned(),
-            Halt::Wait { waiting_for, .. } => waiting_for.clone(),
+            Halt::Wait { waiting_for, .. } | Halt::Behind { waiting_for, .. } => waiting_for.clone(),
             Halt::Target(TargetFault::Unavailable { reason, .. })
             | Halt::Send(SendFault::Unavailable { reason, .. }) => format!("Dynamics to answer: {reason}"),
             other => {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::claim::Job;
+use super::preflight::Batch;
 use super::{Halt, Pipeline};
 use crate::domain::conform::guid_in;
 use crate::domain::entity::Entity;
@@ -48,7 +49,7 @@ impl Pipeline {
         let mut receipts = opened(self.lake.append_receipts(&load.table_name, &txn).await?);
         let mut log = Vec::new();
         let mut batches = self.batches(job, part, &staged).await?;
-        while let Some((number, rows, whole)) = batches.next_whole().await? {
+        while let Some(Batch { number, rows, whole, .. }) = batches.next().await? {
             let held = job.journal.held(part, number)?;
             let Some(heard) = job.journal.heard(part, number)? else { continue };
             let refused: Vec<&RefusedRow> = held.iter().chain(&heard.refused).collect();

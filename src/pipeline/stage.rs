@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltalake::arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, StringBuilder,
 };
+use deltalake::arrow::compute::filter_record_batch;
 use deltalake::arrow::datatypes::Int64Type;
 
 use super::brought::held_by_package;
@@ -306,8 +307,21 @@ impl Pipeline {
             };
             Mended::new(of, &columns, &sheet.header.columns)
         });
+        let still_waiting = match &record.retry {
+            Some(retry) => Some(self.lake.quarantine_ids_of(&load.table_name, &retry.of).await?),
+            None => None,
+        };
         let mut rows = 0;
-        while let Some(read) = self.next_batch(&mut sheet.reading).await? {
+        while let Some(mut read) = self.next_batch(&mut sheet.reading).await? {
+            if let Some(ids) = &still_waiting {
+                // What somebody mended meanwhile, or a later version replaced, is not put in its place.
+                let given: &StringArray = read.column(1).as_string();
+                let waits = |id: Option<&str>| {
+                    Some(id.and_then(|id| id.parse().ok()).is_some_and(|id| ids.contains(&id)))
+                };
+                let keep: BooleanArray = given.iter().map(waits).collect();
+                read = filter_record_batch(&read, &keep).expect("one mark a row");
+            }
             rows += read.num_rows() as u64;
             self.check_atomic(load, &sheet.entity, rows).await?;
             let mut batch = with_identities(&target, &sheet.header, &columns, &read);

@@ -8,7 +8,7 @@ use super::ask::{Answer, Ask};
 use super::error::ApiError;
 use super::schema::{Schema, Table};
 use super::store::{Session, own_id};
-use super::{association, bulk, definitions, metadata, query, rows};
+use super::{association, bulk, definitions, metadata, query, related, rows};
 
 /// What can be answered from the schema alone, without waiting for the store; `None` for everything about rows.
 pub(super) fn described(schema: &Schema, ask: &Ask) -> Option<Answer> {
@@ -61,9 +61,9 @@ fn collection(
     ask: &Ask,
 ) -> Result<Answer, ApiError> {
     match (rest, &ask.method) {
-        ([], &Method::GET) => query::many(session, table, ask),
+        ([], &Method::GET) => query::many(session, table, ask, None),
         ([], &Method::POST) => rows::create(session, table, ask),
-        ([count], &Method::GET) if count.name == "$count" => query::count(session, table, ask),
+        ([count], &Method::GET) if count.name == "$count" => query::count(session, table, ask, None),
         ([], method) => Err(ApiError::method_not_allowed(method.as_str(), &ask.path)),
         ([action], _) if action.name.starts_with("Microsoft.Dynamics.CRM.") => {
             bulk::act(session, table, &action.name, ask)
@@ -91,13 +91,7 @@ fn record(
             association::answer(session, table, &key, navigation, ask)
         }
         ([], method) => Err(ApiError::method_not_allowed(method.as_str(), &ask.path)),
-        ([segment, ..], _) => {
-            if table.property(&segment.name).is_some() || table.navigation(&segment.name).is_some() {
-                Err(ApiError::not_played("single properties"))
-            } else {
-                Err(ApiError::unknown_segment(&segment.name))
-            }
-        }
+        (rest, _) => related::answer(session, table, &key, rest, ask),
     }
 }
 

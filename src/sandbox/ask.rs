@@ -29,6 +29,8 @@ pub(super) struct Ask {
     pub(super) org: Arc<str>,
     /// The client id that the request's token was given to.
     pub(super) caller: Arc<str>,
+    /// How many expansions this one is nested in.
+    pub(super) depth: usize,
     /// Records made earlier in the same change set, by Content-ID: `accounts(…)`.
     pub(super) references: Arc<HashMap<String, String>>,
 }
@@ -99,6 +101,7 @@ impl Ask {
             body,
             org,
             caller: Arc::default(),
+            depth: 0,
             references: Arc::default(),
         }
     }
@@ -172,6 +175,12 @@ impl Query {
                 (decode_form(name), decode_form(value))
             })
             .collect();
+        Query { options }
+    }
+
+    /// Other options with the same values behind `@name`.
+    pub(super) fn nested(&self, mut options: Vec<(String, String)>) -> Self {
+        options.extend(self.options.iter().filter(|(name, _)| name.starts_with('@')).cloned());
         Query { options }
     }
 

@@ -381,6 +381,7 @@ fn holds(filter: &Filter, properties: &Map<String, Json>) -> Result<bool, ApiErr
                 _ => Err(ApiError::not_played("ordered comparison of definitions")),
             }
         }
+        Filter::Among { .. } => Err(ApiError::not_played("lists in filters of definitions")),
         Filter::Match { part, property, text } => {
             let value = value_of(property)?.as_str().unwrap_or_default();
             Ok(match part {

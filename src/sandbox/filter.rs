@@ -21,6 +21,17 @@ pub(super) enum Filter {
     Compare { property: String, operator: Operator, literal: Literal },
     /// A text property against a part of it.
     Match { part: Part, property: String, text: String },
+    /// A property against a list, as Dataverse's own functions spell it.
+    Among { how: Among, property: String, values: Vec<String> },
+}
+
+/// How a property is compared with a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Among {
+    /// It is one of them.
+    In,
+    /// It holds one of them: a multi-select.
+    ContainValues,
 }
 
 /// How two values are compared.
@@ -109,6 +120,14 @@ impl Parser<'_> {
         if let Some(part) = part {
             return self.match_of(part);
         }
+        match word.as_str() {
+            "Microsoft.Dynamics.CRM.In" => return self.among(Among::In),
+            "Microsoft.Dynamics.CRM.ContainValues" => return self.among(Among::ContainValues),
+            _ => {}
+        }
+        if self.text[self.at..].starts_with('(') {
+            return Err(ApiError::not_played(&format!("{word} in $filter")));
+        }
         let operator = match self.word()?.as_str() {
             "eq" => Operator::Equal,
             "ne" => Operator::NotEqual,
@@ -133,6 +152,31 @@ impl Parser<'_> {
             return Err(self.fault());
         }
         Ok(Filter::Match { part, property, text })
+    }
+
+    /// `(PropertyName='name',PropertyValues=['a','b'])`
+    fn among(&mut self, how: Among) -> Result<Filter, ApiError> {
+        self.expect('(')?;
+        if self.word()? != "PropertyName=" {
+            return Err(self.fault());
+        }
+        let Literal::Text(property) = self.literal()? else { return Err(self.fault()) };
+        self.expect(',')?;
+        let mut values = Vec::new();
+        match self.word()?.as_str() {
+            "PropertyValues=[]" => {}
+            "PropertyValues=[" => loop {
+                let Literal::Text(value) = self.literal()? else { return Err(self.fault()) };
+                values.push(value);
+                if !self.symbol(',') {
+                    self.expect(']')?;
+                    break;
+                }
+            },
+            _ => return Err(self.fault()),
+        }
+        self.expect(')')?;
+        Ok(Filter::Among { how, property, values })
     }
 
     fn literal(&mut self) -> Result<Literal, ApiError> {
@@ -266,6 +310,24 @@ mod tests {
                 }
             )
         );
+    }
+
+    #[test]
+    fn lists_are_read_as_the_service_spells_them_and_what_is_not_played_says_so() {
+        assert_eq!(
+            parsed("Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=['a','b''c'])").unwrap(),
+            Filter::Among { how: Among::In, property: "name".into(), values: vec!["a".into(), "b'c".into()] }
+        );
+        for text in ["contacts/any(c:c/name eq 'x')", "year(createdon) eq 2024", "tolower(name) eq 'x'"] {
+            assert_eq!(parsed(text).unwrap_err().status, 501, "{text}");
+        }
+        for text in [
+            "Microsoft.Dynamics.CRM.In(PropertyName='name')",
+            "Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=[5])",
+            "Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=['a')",
+        ] {
+            assert_eq!(parsed(text).unwrap_err().status, 400, "{text}");
+        }
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Service protection: several virtual web servers, each with three limits for each caller. Source: dynamics.md §4.1.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -17,34 +19,48 @@ use super::window::Window;
 const SERVERS_MAX: u16 = 64;
 /// Callers that one server tells apart; beyond them the quiet ones are forgotten.
 const CALLERS_MAX: usize = 10_000;
-/// Longest window in seconds.
-const WINDOW_S_MAX: f64 = 3_600.0;
+/// Requests at once that one caller may be allowed at one server.
+const CONCURRENT_MAX: u32 = 10_000;
+/// Bounds of the window and of the execution time in it, in seconds.
+const SECONDS_MIN: f64 = 0.001;
+const SECONDS_MAX: f64 = 1_000_000.0;
+/// Longest wait or cost in milliseconds.
+const MILLISECONDS_MAX: f64 = 600_000.0;
 
 /// The limits of the service and what its work costs. Off unless it is given.
 ///
 /// `ddu sandbox --protect` turns the documented limits on; a script sets others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, try_from = "RawProtection")]
+#[serde(default, deny_unknown_fields)]
 pub struct Protection {
     /// Virtual web servers, from 1 to 64. A trial environment has one.
+    #[serde(deserialize_with = "servers")]
     pub servers: u16,
-    /// The sliding window in seconds, above 0 and up to 3600.
+    /// The sliding window in seconds, from 0.001.
+    #[serde(deserialize_with = "seconds")]
     pub window_s: f64,
     /// Requests that one caller may have in the window of one server.
+    #[serde(deserialize_with = "requests")]
     pub requests: u64,
     /// Execution time in seconds that one caller may use in the window of one server.
+    #[serde(deserialize_with = "seconds")]
     pub execution_s: f64,
     /// Requests at once that one caller may have at one server.
+    #[serde(deserialize_with = "concurrent")]
     pub concurrent: u32,
     /// How `Retry-After` is written.
     pub retry_after: RetryAfter,
     /// How much longer a caller waits for each request that it sends while it is told to wait, in milliseconds.
+    #[serde(deserialize_with = "milliseconds")]
     pub penalty_ms: f64,
     /// Way to the server and back in milliseconds; it is no execution time.
+    #[serde(deserialize_with = "milliseconds")]
     pub latency_ms: f64,
     /// Execution time of each request in milliseconds. Where it and `operation_ms` are 0, time is measured.
+    #[serde(deserialize_with = "milliseconds")]
     pub request_ms: f64,
     /// Execution time of each operation in milliseconds.
+    #[serde(deserialize_with = "milliseconds")]
     pub operation_ms: f64,
     /// Requests that one server executes at once; more wait without executing. 0 executes all at once.
     pub workers: u32,
@@ -84,104 +100,38 @@ impl Default for Protection {
     }
 }
 
-/// The limits as a script spells them.
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawProtection {
-    servers: u16,
-    window_s: f64,
-    requests: u64,
-    execution_s: f64,
-    concurrent: u32,
-    retry_after: RetryAfter,
-    penalty_ms: f64,
-    latency_ms: f64,
-    request_ms: f64,
-    operation_ms: f64,
-    workers: u32,
-}
-
-impl Default for RawProtection {
-    fn default() -> Self {
-        let Protection {
-            servers,
-            window_s,
-            requests,
-            execution_s,
-            concurrent,
-            retry_after,
-            penalty_ms,
-            latency_ms,
-            request_ms,
-            operation_ms,
-            workers,
-        } = Protection::default();
-        RawProtection {
-            servers,
-            window_s,
-            requests,
-            execution_s,
-            concurrent,
-            retry_after,
-            penalty_ms,
-            latency_ms,
-            request_ms,
-            operation_ms,
-            workers,
-        }
+/// A number of at least `least` and at most `most`, or what is wrong with it where it stands.
+fn bounded<'de, D, N>(deserializer: D, least: N, most: N) -> Result<N, D::Error>
+where
+    D: Deserializer<'de>,
+    N: Deserialize<'de> + PartialOrd + Display,
+{
+    let number = N::deserialize(deserializer)?;
+    if number >= least && number <= most {
+        Ok(number)
+    } else {
+        Err(D::Error::custom(format!("{number} is not from {least} to {most}")))
     }
 }
 
-impl TryFrom<RawProtection> for Protection {
-    type Error = String;
+fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    bounded(deserializer, 1, SERVERS_MAX)
+}
 
-    fn try_from(raw: RawProtection) -> Result<Self, Self::Error> {
-        let RawProtection {
-            servers,
-            window_s,
-            requests,
-            execution_s,
-            concurrent,
-            retry_after,
-            penalty_ms,
-            latency_ms,
-            request_ms,
-            operation_ms,
-            workers,
-        } = raw;
-        if servers == 0 || servers > SERVERS_MAX {
-            return Err(format!("`servers` is from 1 to {SERVERS_MAX}"));
-        }
-        if !(window_s > 0.0 && window_s <= WINDOW_S_MAX) {
-            return Err(format!("`window_s` is above 0 and at most {WINDOW_S_MAX}"));
-        }
-        if requests == 0 || concurrent == 0 || !(execution_s > 0.0 && execution_s <= 1e9) {
-            return Err("`requests`, `concurrent` and `execution_s` are above 0".to_owned());
-        }
-        for (name, value) in [
-            ("penalty_ms", penalty_ms),
-            ("latency_ms", latency_ms),
-            ("request_ms", request_ms),
-            ("operation_ms", operation_ms),
-        ] {
-            if !(0.0..=600_000.0).contains(&value) {
-                return Err(format!("`{name}` is from 0 to 600000"));
-            }
-        }
-        Ok(Protection {
-            servers,
-            window_s,
-            requests,
-            execution_s,
-            concurrent,
-            retry_after,
-            penalty_ms,
-            latency_ms,
-            request_ms,
-            operation_ms,
-            workers,
-        })
-    }
+fn requests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    bounded(deserializer, 1, u64::MAX)
+}
+
+fn concurrent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    bounded(deserializer, 1, CONCURRENT_MAX)
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    bounded(deserializer, SECONDS_MIN, SECONDS_MAX)
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    bounded(deserializer, 0.0, MILLISECONDS_MAX)
 }
 
 /// Why a request was not let in.

@@ -1,17 +1,16 @@
 //! Reads of records: one by key, many by `$filter`, page after page.
 
-use std::collections::HashMap;
-
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rusqlite::types::{Value, ValueRef};
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, params_from_iter};
 use serde_json::{Map, Value as Json};
 
 use super::ask::{Answer, Ask, Condition};
+use super::conditions::Conditions;
+pub(super) use super::conditions::Scope;
 use super::error::ApiError;
-use super::filter::{self, Filter, Operator, Part};
-use super::literal::Literal;
-use super::schema::{Column, Kind, Table};
+use super::expand;
+use super::schema::{Column, Kind, Schema, Table};
 use super::store::Session;
 
 /// Records on one page at most. Source: dynamics.md §4.4.
@@ -20,10 +19,40 @@ pub(super) const PAGE_ROWS_MAX: u32 = 5_000;
 /// One record by its GUID, with its ETag.
 ///
 /// # Errors
-/// 404 without the record, 400 for an unknown property in `$select`.
+/// 404 without the record, 400 for an unknown property in `$select` or `$expand`.
 pub(super) fn one(session: &mut Session<'_>, table: &Table, id: &str, ask: &Ask) -> Result<Answer, ApiError> {
-    ask.query.only(&["$select"])?;
-    let selection = Selection::parse(table, ask)?;
+    ask.query.only(&["$select", "$expand"])?;
+    let Loaded { version, record } =
+        load(session, table, id, ask)?.ok_or_else(|| ApiError::does_not_exist(table, id))?;
+    if ask.if_none_match == Some(Condition::Version(version)) {
+        return Ok(Answer::empty(304));
+    }
+    let mut body = Map::new();
+    let context = format!("{}$metadata#{}{}/$entity", ask.root(), table.set_name, context(ask));
+    body.insert("@odata.context".to_owned(), Json::from(context));
+    body.extend(record);
+    Ok(Answer::json(200, Json::Object(body).to_string().into_bytes())
+        .with("ETag", format!("W/\"{version}\"")))
+}
+
+/// A record as a request wants it.
+pub(super) struct Loaded {
+    version: i64,
+    pub(super) record: Map<String, Json>,
+}
+
+/// A record's version and what the request selects and expands of it.
+///
+/// # Errors
+/// 400 for an unknown property.
+pub(super) fn load(
+    session: &mut Session<'_>,
+    table: &Table,
+    id: &str,
+    ask: &Ask,
+) -> Result<Option<Loaded>, ApiError> {
+    let selection = Selection::parse(session.schema(), table, ask)?;
+    let expansions = expand::of(session.schema(), table, ask)?;
     let sql = format!(
         "SELECT _row, versionnumber{} FROM \"{}\" WHERE \"{}\" = ?1",
         selection.sql(),
@@ -34,31 +63,74 @@ pub(super) fn one(session: &mut Session<'_>, table: &Table, id: &str, ask: &Ask)
         .statement(&sql)?
         .query_row([id], |row| Ok((row.get::<_, i64>(1)?, selection.record(table, row, ask)?)))
         .optional()?;
-    let (version, record) = found.ok_or_else(|| ApiError::does_not_exist(table, id))?;
-    if ask.if_none_match == Some(Condition::Version(version)) {
-        return Ok(Answer::empty(304));
-    }
-    let mut body = Map::new();
-    let context = format!("{}$metadata#{}{}/$entity", ask.root(), table.set_name, selection.context());
-    body.insert("@odata.context".to_owned(), Json::from(context));
-    body.extend(record);
-    Ok(Answer::json(200, Json::Object(body).to_string().into_bytes())
-        .with("ETag", format!("W/\"{version}\"")))
+    let Some((version, mut record)) = found else { return Ok(None) };
+    expand::fill(session, table, &expansions, &mut record)?;
+    Ok(Some(Loaded { version, record }))
 }
 
-/// The records that match, a page at a time.
+/// Whether the request's options make sense for this table.
 ///
 /// # Errors
 /// 400 for anything in the query that does not parse or names an unknown property.
-pub(super) fn many(session: &mut Session<'_>, table: &Table, ask: &Ask) -> Result<Answer, ApiError> {
-    ask.query.only(&["$select", "$filter", "$orderby", "$top", "$count", "$skiptoken"])?;
-    let selection = Selection::parse(table, ask)?;
-    let mut conditions = Conditions::of(table, ask)?;
-    let filter = (conditions.sql.clone(), conditions.values.clone());
+pub(super) fn check(schema: &Schema, table: &Table, ask: &Ask) -> Result<(), ApiError> {
+    Selection::parse(schema, table, ask)?;
+    Conditions::of(schema, table, ask)?;
+    order(table, ask)?;
+    number_option(ask, "$top")?;
+    expand::of(schema, table, ask).map(drop)
+}
+
+/// The records of one page, and where the next begins.
+pub(super) struct Page {
+    pub(super) records: Vec<Map<String, Json>>,
+    next: Option<Place>,
+}
+
+/// The records that match, a page at a time; `scope` holds those behind a record's address.
+///
+/// # Errors
+/// 400 for anything in the query that does not parse or names an unknown property.
+pub(super) fn many(
+    session: &mut Session<'_>,
+    table: &Table,
+    ask: &Ask,
+    scope: Option<Scope>,
+) -> Result<Answer, ApiError> {
+    ask.query.only(&["$select", "$filter", "$expand", "$orderby", "$top", "$count", "$skiptoken"])?;
+    let mut body = Map::new();
+    let context = format!("{}$metadata#{}{}", ask.root(), table.set_name, context(ask));
+    body.insert("@odata.context".to_owned(), Json::from(context));
+    if ask.query.get("$count") == Some("true") {
+        body.insert("@odata.count".to_owned(), Json::from(count_of(session, table, ask, scope.clone())?));
+    }
+    let page = page(session, table, ask, scope)?;
+    body.insert("value".to_owned(), Json::Array(page.records.into_iter().map(Json::Object).collect()));
+    if let Some(next) = page.next {
+        body.insert("@odata.nextLink".to_owned(), Json::from(next.link(ask)));
+    }
+    Ok(Answer::json(200, Json::Object(body).to_string().into_bytes()))
+}
+
+/// One page of the records that match.
+///
+/// # Errors
+/// As [`many`].
+pub(super) fn page(
+    session: &mut Session<'_>,
+    table: &Table,
+    ask: &Ask,
+    scope: Option<Scope>,
+) -> Result<Page, ApiError> {
+    let selection = Selection::parse(session.schema(), table, ask)?;
+    let expansions = expand::of(session.schema(), table, ask)?;
+    let mut conditions = Conditions::of(session.schema(), table, ask)?;
+    if let Some(scope) = scope {
+        conditions.within(scope);
+    }
     let order = order(table, ask)?;
     let top = number_option(ask, "$top")?;
     let wanted = ask.prefer.page_rows_max.unwrap_or(PAGE_ROWS_MAX).min(PAGE_ROWS_MAX);
-    let page = top.map_or(wanted, |top| top.min(PAGE_ROWS_MAX));
+    let length = top.map_or(wanted, |top| top.min(PAGE_ROWS_MAX));
     let place = Place::parse(ask)?;
     let mut offset = 0;
     match place {
@@ -71,7 +143,7 @@ pub(super) fn many(session: &mut Session<'_>, table: &Table, ask: &Ask) -> Resul
         selection.sql(),
         table.logical_name,
         conditions.sql,
-        u64::from(page) + 1
+        u64::from(length) + 1
     );
     let mut records = Vec::new();
     let mut last_row = 0;
@@ -79,41 +151,40 @@ pub(super) fn many(session: &mut Session<'_>, table: &Table, ask: &Ask) -> Resul
     let statement = session.statement(&sql)?;
     let mut rows = statement.query(params_from_iter(conditions.values))?;
     while let Some(row) = rows.next()? {
-        if records.len() as u64 == u64::from(page) {
+        if records.len() as u64 == u64::from(length) {
             more = true;
             break;
         }
         last_row = row.get::<_, i64>(0)?;
-        records.push(Json::Object(selection.record(table, row, ask)?));
+        records.push(selection.record(table, row, ask)?);
     }
     drop(rows);
-    let mut body = Map::new();
-    let context = format!("{}$metadata#{}{}", ask.root(), table.set_name, selection.context());
-    body.insert("@odata.context".to_owned(), Json::from(context));
-    if ask.query.get("$count") == Some("true") {
-        body.insert("@odata.count".to_owned(), Json::from(count_of(session, table, filter)?));
+    for record in &mut records {
+        expand::fill(session, table, &expansions, record)?;
     }
-    body.insert("value".to_owned(), Json::Array(records));
     // `$top` asks for so many records and no more, so it has no next page.
-    if more && top.is_none() {
-        let next = if ask.query.get("$orderby").is_some() {
-            Place::Offset(offset + i64::from(page))
+    let next = (more && top.is_none()).then(|| {
+        if ask.query.get("$orderby").is_some() {
+            Place::Offset(offset + i64::from(length))
         } else {
             Place::AfterRow(last_row)
-        };
-        body.insert("@odata.nextLink".to_owned(), Json::from(next.link(table, ask)));
-    }
-    Ok(Answer::json(200, Json::Object(body).to_string().into_bytes()))
+        }
+    });
+    Ok(Page { records, next })
 }
 
 /// `accounts/$count`: how many records match, as plain text.
 ///
 /// # Errors
 /// As [`many`].
-pub(super) fn count(session: &mut Session<'_>, table: &Table, ask: &Ask) -> Result<Answer, ApiError> {
+pub(super) fn count(
+    session: &mut Session<'_>,
+    table: &Table,
+    ask: &Ask,
+    scope: Option<Scope>,
+) -> Result<Answer, ApiError> {
     ask.query.only(&["$filter"])?;
-    let conditions = Conditions::of(table, ask)?;
-    let count = count_of(session, table, (conditions.sql, conditions.values))?;
+    let count = count_of(session, table, ask, scope)?;
     Ok(Answer {
         content_type: Some("text/plain"),
         body: count.to_string().into_bytes(),
@@ -124,22 +195,35 @@ pub(super) fn count(session: &mut Session<'_>, table: &Table, ask: &Ask) -> Resu
 fn count_of(
     session: &mut Session<'_>,
     table: &Table,
-    (condition, values): (String, Vec<Value>),
+    ask: &Ask,
+    scope: Option<Scope>,
 ) -> Result<i64, ApiError> {
-    let sql = format!("SELECT count(*) FROM \"{}\" WHERE {condition}", table.logical_name);
-    Ok(session.statement(&sql)?.query_row(params_from_iter(values), |row| row.get(0))?)
+    let mut conditions = Conditions::of(session.schema(), table, ask)?;
+    if let Some(scope) = scope {
+        conditions.within(scope);
+    }
+    let sql = format!("SELECT count(*) FROM \"{}\" WHERE {}", table.logical_name, conditions.sql);
+    Ok(session.statement(&sql)?.query_row(params_from_iter(conditions.values), |row| row.get(0))?)
+}
+
+/// `(name,revenue)` behind the set's name in `@odata.context`.
+fn context(ask: &Ask) -> String {
+    ask.query.get("$select").map_or_else(String::new, |select| format!("({select})"))
 }
 
 /// Which columns an answer carries.
 struct Selection<'t> {
+    table: &'t Table,
     columns: Vec<&'t Column>,
-    selected: Option<String>,
+    /// Where annotations are asked for: the schema, to find the names of what lookups point at.
+    named: Option<&'t Schema>,
 }
 
 impl<'t> Selection<'t> {
-    fn parse(table: &'t Table, ask: &Ask) -> Result<Self, ApiError> {
+    fn parse(schema: &'t Schema, table: &'t Table, ask: &Ask) -> Result<Self, ApiError> {
+        let named = ask.prefer.annotations.then_some(schema);
         let Some(select) = ask.query.get("$select") else {
-            return Ok(Selection { columns: table.columns.iter().collect(), selected: None });
+            return Ok(Selection { table, columns: table.columns.iter().collect(), named });
         };
         let mut columns = Vec::new();
         let mut add = |column: &'t Column| {
@@ -152,7 +236,7 @@ impl<'t> Selection<'t> {
         }
         // The primary key always comes along.
         add(table.column(&table.primary_id).expect("every table has its primary key column"));
-        Ok(Selection { columns, selected: Some(select.to_owned()) })
+        Ok(Selection { table, columns, named })
     }
 
     fn sql(&self) -> String {
@@ -162,12 +246,25 @@ impl<'t> Selection<'t> {
             if column.targets().len() > 1 {
                 sql.push_str(&format!(", \"{}\"", column.type_slot_name()));
             }
+            if let Some(schema) = self.named.filter(|_| !column.targets().is_empty()) {
+                sql.push_str(&format!(", {}", self.name_sql(schema, column)));
+            }
         }
         sql
     }
 
-    fn context(&self) -> String {
-        self.selected.as_ref().map_or_else(String::new, |selected| format!("({selected})"))
+    /// The name of the record that a lookup points at.
+    fn name_sql(&self, schema: &Schema, column: &Column) -> String {
+        let mut cases = String::new();
+        for target in column.targets() {
+            let Some(to) = schema.logical(&target.table) else { continue };
+            let (table, name, lookup) = (&self.table.logical_name, &to.primary_name, &column.name);
+            cases.push_str(&format!(
+                "(SELECT to_.\"{name}\" FROM \"{}\" AS to_ WHERE to_.\"{}\" = \"{table}\".\"{lookup}\"), ",
+                to.logical_name, to.primary_id
+            ));
+        }
+        format!("coalesce({cases}NULL, NULL)")
     }
 
     /// The record in a row that starts with the row's number and version.
@@ -187,8 +284,13 @@ impl<'t> Selection<'t> {
                     column.targets().iter().find(|target| Some(target.table.as_str()) == name.as_deref());
                 index += 1;
             }
+            let mut name: Option<String> = None;
+            if self.named.is_some() && !column.targets().is_empty() {
+                name = row.get(index)?;
+                index += 1;
+            }
             if ask.prefer.annotations && !value.is_null() {
-                if let Some(label) = formatted(column, &value) {
+                if let Some(label) = name.or_else(|| formatted(column, &value)) {
                     record.insert(
                         format!("{property}@OData.Community.Display.V1.FormattedValue"),
                         Json::from(label),
@@ -234,8 +336,39 @@ fn formatted(column: &Column, value: &Json) -> Option<String> {
             let labels: Vec<&str> = numbers.filter_map(|number| column.kind.option_label(number)).collect();
             Some(labels.join("; "))
         }
+        Kind::Integer { .. } => Some(grouped(&value.as_i64()?.to_string())),
+        Kind::Decimal { precision, .. } | Kind::Double { precision, .. } => {
+            Some(grouped(&format!("{:.*}", *precision as usize, value.as_f64()?)))
+        }
+        Kind::Money { .. } => {
+            let amount = value.as_f64()?;
+            let sign = if amount < 0.0 { "-" } else { "" };
+            Some(format!("{sign}${}", grouped(&format!("{:.2}", amount.abs()))))
+        }
+        Kind::Date => {
+            let date: jiff::civil::Date = value.as_str()?.parse().ok()?;
+            Some(date.strftime("%-m/%-d/%Y").to_string())
+        }
+        Kind::DateTime => {
+            let at: jiff::Timestamp = value.as_str()?.parse().ok()?;
+            Some(at.strftime("%-m/%-d/%Y %-I:%M %p").to_string())
+        }
         _ => None,
     }
+}
+
+/// `1,234,567.89`
+fn grouped(number: &str) -> String {
+    let (whole, fraction) = number.split_at(number.find('.').unwrap_or(number.len()));
+    let (sign, digits) = whole.split_at(usize::from(whole.starts_with('-')));
+    let mut text = sign.to_owned();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text + fraction
 }
 
 /// Where the next page begins.
@@ -258,9 +391,9 @@ impl Place {
         place.map(Some).ok_or_else(|| ApiError::query_syntax("Malformed XML in the Paging Cookie."))
     }
 
-    fn link(&self, table: &Table, ask: &Ask) -> String {
-        let mut link = format!("{}{}?", ask.root(), table.set_name);
-        for name in ["$select", "$filter", "$orderby", "$count"] {
+    fn link(&self, ask: &Ask) -> String {
+        let mut link = format!("{}{}?", ask.root(), ask.path);
+        for name in ["$select", "$filter", "$expand", "$orderby", "$count"] {
             if let Some(value) = ask.query.get(name) {
                 link.push_str(&format!("{name}={}&", utf8_percent_encode(value, NON_ALPHANUMERIC)));
             }
@@ -296,121 +429,8 @@ fn order(table: &Table, ask: &Ask) -> Result<String, ApiError> {
             "desc" => "DESC",
             _ => return Err(ApiError::query_syntax(format!("Syntax error in '$orderby={part}'."))),
         };
-        order.push(format!("\"{}\" {direction}", column.name));
+        order.push(format!("\"{}\".\"{}\" {direction}", table.logical_name, column.name));
     }
     order.push("_row".to_owned());
     Ok(order.join(", "))
-}
-
-/// A filter as SQL.
-struct Conditions {
-    sql: String,
-    values: Vec<Value>,
-}
-
-impl Conditions {
-    fn of(table: &Table, ask: &Ask) -> Result<Self, ApiError> {
-        let mut conditions = Conditions { sql: "1".to_owned(), values: Vec::new() };
-        if let Some(text) = ask.query.get("$filter") {
-            let aliases: HashMap<String, String> = ask.query.aliases();
-            conditions.sql = conditions.translate(table, &filter::parse(text, &aliases)?)?;
-        }
-        Ok(conditions)
-    }
-
-    fn after(&mut self, row: i64) {
-        let mark = self.value(Value::Integer(row));
-        self.sql = format!("({}) AND _row > {mark}", self.sql);
-    }
-
-    fn value(&mut self, value: Value) -> String {
-        self.values.push(value);
-        format!("?{}", self.values.len())
-    }
-
-    fn translate(&mut self, table: &Table, filter: &Filter) -> Result<String, ApiError> {
-        let column = |property: &str| {
-            table.property(property).ok_or_else(|| ApiError::unknown_query_property(property, table))
-        };
-        match filter {
-            Filter::And(terms) => self.several(table, terms, "AND"),
-            Filter::Or(terms) => match same_property(terms) {
-                Some((property, literals)) => {
-                    let column = column(property)?;
-                    let mut marks = Vec::new();
-                    for literal in literals {
-                        let value = literal.stored(column)?;
-                        marks.push(self.value(value));
-                    }
-                    Ok(format!("\"{}\" IN ({})", column.name, marks.join(", ")))
-                }
-                None => self.several(table, terms, "OR"),
-            },
-            Filter::Not(inner) => {
-                let inner = self.translate(table, inner)?;
-                Ok(format!("NOT coalesce(({inner}), 0)"))
-            }
-            Filter::Compare { property, operator, literal } => {
-                let column = column(property)?;
-                let value = literal.stored(column)?;
-                let is_null = value == Value::Null;
-                let mark = self.value(value);
-                let operator = match operator {
-                    Operator::Equal if is_null => "IS",
-                    Operator::Equal => "=",
-                    Operator::NotEqual => "IS NOT",
-                    Operator::Greater => ">",
-                    Operator::GreaterOrEqual => ">=",
-                    Operator::Less => "<",
-                    Operator::LessOrEqual => "<=",
-                };
-                Ok(format!("\"{}\" {operator} {mark}", column.name))
-            }
-            Filter::Match { part, property, text } => {
-                let column = column(property)?;
-                if !matches!(column.kind, Kind::Text { .. } | Kind::Memo { .. }) {
-                    return Err(ApiError::query_syntax(format!(
-                        "No function signature for the function matches the specified arguments: '{property}' is not \
-                         a text."
-                    )));
-                }
-                let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-                let pattern = match part {
-                    Part::Anywhere => format!("%{escaped}%"),
-                    Part::Start => format!("{escaped}%"),
-                    Part::End => format!("%{escaped}"),
-                };
-                let mark = self.value(Value::Text(pattern));
-                Ok(format!("\"{}\" LIKE {mark} ESCAPE '\\'", column.name))
-            }
-        }
-    }
-
-    /// Terms joined in halves, so that a thousand of them do not nest a thousand deep in SQLite.
-    fn several(&mut self, table: &Table, terms: &[Filter], word: &str) -> Result<String, ApiError> {
-        match terms {
-            [] => Ok("1".to_owned()),
-            [only] => Ok(format!("({})", self.translate(table, only)?)),
-            _ => {
-                let (first, second) = terms.split_at(terms.len() / 2);
-                let first = self.several(table, first, word)?;
-                let second = self.several(table, second, word)?;
-                Ok(format!("({first} {word} {second})"))
-            }
-        }
-    }
-}
-
-/// `a eq 1 or a eq 2 or …`: the one property and its values. Bulk look-ups have hundreds of terms and an index to use.
-pub(super) fn same_property(terms: &[Filter]) -> Option<(&str, Vec<&Literal>)> {
-    let mut name = None;
-    let mut literals = Vec::new();
-    for term in terms {
-        let Filter::Compare { property, operator: Operator::Equal, literal } = term else { return None };
-        if *name.get_or_insert(property.as_str()) != property || *literal == Literal::Null {
-            return None;
-        }
-        literals.push(literal);
-    }
-    name.map(|name| (name, literals))
 }

@@ -239,7 +239,7 @@ fn the_tables_have_the_columns_that_the_readme_tells() {
         ("`<database>/<table>`", STAGED_META_COLUMNS.map(str::to_owned).to_vec()),
         (
             "`<quarantine_database>/<table>`",
-            [&QUARANTINE_META_COLUMNS[..], &["_ddu_refusals"]]
+            [&QUARANTINE_META_COLUMNS[..], &["_ddu_refusals", "_ddu_missing"]]
                 .concat()
                 .into_iter()
                 .map(str::to_owned)

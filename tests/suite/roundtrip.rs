@@ -481,6 +481,7 @@ fn given_back(sheet: &Sheet, zone: &str, rows: &[StagedRow]) -> Vec<u8> {
             error: "0x80040265".to_owned(),
             cause: "it is a test".to_owned(),
             advice: "leave it".to_owned(),
+            missing: None,
         };
         let (id, number, values) = (row.id, row.number, row.values.clone());
         writer.row(&ReturnedRow { id, number, values, refusals: vec![refusal] }).unwrap();

@@ -231,16 +231,37 @@ fn atomic_is_one_change_set_whatever_the_batch_size() {
 
 #[test]
 fn atomic_beyond_one_change_set_is_refused_before_anything_is_staged_with_the_number() {
+    // Products have no bulk actions, which would take more.
     let world = World::new();
-    let bytes = workbook(&[("Sheet1", &accounts(1, 1001))]);
-    world.drop_json("accounts.xlsx.json", json!({"atomic": true}));
-    world.drop_bytes("accounts.xlsx", &bytes);
+    let mut rows = vec![row!["Name", "Product ID"]];
+    rows.extend((0..1_001).map(|n| row![format!("Product {n}"), format!("P{n:04}")]));
+    let bytes = workbook(&[("Sheet1", &rows)]);
+    world.drop_json("products.xlsx.json", json!({"atomic": true}));
+    world.drop_bytes("products.xlsx", &bytes);
     world.run_once(3);
     let why = why_returned(&world);
     assert!(why.contains("`atomic`") && why.contains("1000 rows"), "{why}");
     assert_eq!(std::fs::read(&world.returned()[0]).unwrap(), bytes);
-    assert_eq!(world.table("accounts"), Value::Null);
-    assert!(world.target("accounts").is_empty());
+    assert_eq!(world.table("products"), Value::Null);
+    assert!(world.target("products").is_empty());
+}
+
+#[test]
+fn atomic_beyond_one_change_set_is_one_bulk_action_where_the_table_has_it_and_all_or_nothing() {
+    let world = World::new();
+    world.drop_json("accounts.xlsx.json", json!({"atomic": true}));
+    world.drop_rows("accounts.xlsx", &accounts(1, 1_200));
+    world.run_once(0);
+    assert_eq!(world.counts("accounts"), [1_200, 1_200, 0, 0]);
+    assert_eq!(world.target("accounts").len(), 1_200);
+    let mut rows = accounts(2_001, 1_200);
+    // What the target alone can see: another record has this number already.
+    rows[700][1] = "000007".into();
+    world.drop_json("more.xlsx.json", json!({"atomic": true, "target_entity": "accounts"}));
+    world.drop_rows("more.xlsx", &rows);
+    world.run_once(3);
+    assert_eq!(world.counts("more"), [1_200, 0, 1_200, 0]);
+    assert_eq!(world.target("accounts").len(), 1_200);
 }
 
 // legal_entity, target_entity
@@ -620,7 +641,7 @@ fn the_books_begin_with_the_guides_columns_under_its_names_and_types() {
         columns("quarantine", "accounts"),
         format!(
             "{staged}, _ddu_error string, _ddu_cause string, _ddu_column string, _ddu_attempt integer, \
-             _ddu_time timestamp, _ddu_refusals string"
+             _ddu_time timestamp, _ddu_refusals string, _ddu_missing string"
         )
     );
     let log = &world.log_of("accounts")[0];

@@ -24,7 +24,7 @@ use crate::world::{Cell, SECRET_VARIABLE, World, accounts, block_on, workbook};
 // The process that reads.
 
 /// Does work on a kernel that knows none of these calls; so do all programs that it starts.
-fn on_a_kernel_without<T: Send>(calls: &[i64], work: impl FnOnce() -> T + Send) -> T {
+pub fn on_a_kernel_without<T: Send>(calls: &[i64], work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
             let rules = calls.iter().map(|call| (*call, Vec::new())).collect();

@@ -73,6 +73,11 @@ impl World {
         std::fs::rename(&beside, self.dropbox().join(name)).unwrap();
     }
 
+    /// Puts a file into the dropbox where its folder cannot be reached by a rename: another file system.
+    pub fn drop_bytes_in_place(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.dropbox().join(name), bytes).unwrap();
+    }
+
     /// Drops a workbook of one sheet; the first row is its header.
     pub fn drop_rows(&self, name: &str, rows: &[Vec<Cell>]) {
         self.drop_bytes(name, &workbook(&[("Sheet1", rows)]));

@@ -16,6 +16,16 @@ pub enum LakeError {
         /// What is wrong with it, and what would do.
         reason: String,
     },
+    /// Another process works on this lakehouse. The operator must act.
+    #[error(
+        "the lakehouse `{root}` is in use by another ddu ({holder}); stop it, or give this one a lakehouse of its own"
+    )]
+    Held {
+        /// The directory.
+        root: String,
+        /// What the other process wrote about itself.
+        holder: String,
+    },
     /// Storage or the table's log failed. Trying again may help; the source says what happened.
     #[error("table `{table}`: could not {doing}")]
     Table {

@@ -53,6 +53,10 @@ pub use parquet::batch_bytes;
 use self::error::Doing;
 use self::table::{Table, TableKind};
 use crate::domain::table::{RESERVED_TABLES, TableName};
+use crate::io::lock::{self, HeldLock, LockFault};
+
+/// The file at a local lakehouse's root that the process holds which works on it. No table, and no reader sees it.
+const LOCK_FILE: &str = ".ddu.lock";
 
 /// All Delta tables of one DDU. Clones share their handles.
 #[derive(Clone)]
@@ -144,6 +148,38 @@ impl Lakehouse {
             tables: Mutex::new(HashMap::new()),
         };
         Ok(Lakehouse { inner: Arc::new(inner) })
+    }
+
+    /// Takes the lakehouse for this process: the right to commit to it and to clear up in it. An object store has nothing
+    /// that could be held, so there is `None` in one; what two processes commit there is kept apart by Delta alone.
+    ///
+    /// # Errors
+    /// `Held` when another process has it.
+    pub fn lock(&self, now: jiff::Timestamp) -> Result<Option<HeldLock>, LakeError> {
+        let Some(file) = self.lock_file() else { return Ok(None) };
+        match lock::take(&file, now) {
+            Ok(held) => Ok(Some(held)),
+            Err(LockFault::Held(holder)) => {
+                Err(LakeError::Held { root: self.inner.root_text.clone(), holder })
+            }
+            Err(fault @ LockFault::Disk(_)) => {
+                Err(LakeError::Root { root: self.inner.root_text.clone(), reason: fault.to_string() })
+            }
+        }
+    }
+
+    /// What the process that holds the lakehouse wrote about itself, if one does and it can be known.
+    pub fn holder(&self) -> Option<String> {
+        lock::holder(&self.lock_file()?)
+    }
+
+    /// Whether it lies where nothing can be locked.
+    pub fn is_shared_by_nature(&self) -> bool {
+        self.inner.dir.is_none()
+    }
+
+    fn lock_file(&self) -> Option<PathBuf> {
+        Some(self.inner.dir.as_ref()?.join(LOCK_FILE))
     }
 
     /// The place as the operator wrote it.

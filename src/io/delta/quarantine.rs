@@ -1,6 +1,6 @@
 //! Quarantine: the rows that the target does not have yet, with everything that is known about why.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use deltalake::arrow::array::RecordBatch;
@@ -13,13 +13,14 @@ use super::parquet::{FileWriter, Only, Scan};
 use super::rewrite::{row_ids, without};
 use super::rows::{Fields, batch, ints, staged_arrays, staged_rows, texts, times};
 use super::schema::{
-    REFUSALS_COLUMN, arrow_schema, fit_to_table, merged, quarantine_table_columns, senders_columns,
+    MISSING_COLUMN, REFUSALS_COLUMN, arrow_schema, fit_to_table, merged, quarantine_table_columns,
+    senders_columns, text,
 };
 use super::stage::Begin;
 use super::table::{Change, ChangeKind, Committed, Table, TableKind, Tries};
 use super::txn::{JobTxn, Txn};
 use crate::domain::job::JobId;
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Missing, Refusal, waits_for};
 use crate::domain::row::{RowId, StagedColumn, StagedRow};
 use crate::domain::table::TableName;
 
@@ -130,6 +131,49 @@ impl Lakehouse {
             Some(state) => row_ids(&table, &state, None).await,
             None => Ok(HashSet::new()),
         }
+    }
+
+    /// The ids of the rows in quarantine that one of these jobs brought last.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub async fn quarantine_ids_of(
+        &self,
+        table: &TableName,
+        jobs: &[JobId],
+    ) -> Result<HashSet<RowId>, LakeError> {
+        let table = self.quarantine_table(table)?;
+        let Some(state) = table.fresh().await? else { return Ok(HashSet::new()) };
+        let mut ids = HashSet::new();
+        for job in jobs {
+            let only = Only { column: "_ddu_job", equals: job.to_string() };
+            ids.extend(row_ids(&table, &state, Some(only)).await?);
+        }
+        Ok(ids)
+    }
+
+    /// The entities whose records are all that some rows in quarantine wait for.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub async fn quarantine_waits(&self, table: &TableName) -> Result<BTreeSet<String>, LakeError> {
+        let table = self.quarantine_table(table)?;
+        let mut waits = BTreeSet::new();
+        let Some(state) = table.fresh().await? else { return Ok(waits) };
+        if table.count(&state).await? == 0 {
+            return Ok(waits);
+        }
+        let mut scan = table.scan(&state, &[text(MISSING_COLUMN)], None);
+        while let Some(batch) = scan.next().await? {
+            let missing = Fields::new(&table.name, &batch).texts(MISSING_COLUMN)?;
+            let entities = (0..batch.num_rows()).filter_map(missing).flat_map(str::split_whitespace);
+            for entity in entities {
+                if !waits.contains(entity) {
+                    waits.insert(entity.to_owned());
+                }
+            }
+        }
+        Ok(waits)
     }
 
     /// The staged tables that have a quarantine, empty or not, in the order of their names.
@@ -250,6 +294,15 @@ fn encode(table: &str, columns: &[StagedColumn], rows: &[QuarantineRow]) -> Resu
     let causes: Vec<String> = joined(|refusal| &refusal.cause).collect();
     let wholes = rows.iter().map(|row| serde_json::to_string(&row.refusals).doing(table, "encode rows"));
     let wholes = wholes.collect::<Result<Vec<_>, _>>()?;
+    let missing = |row: &QuarantineRow| {
+        let entities: BTreeSet<&str> = waits_for(&row.refusals)
+            .into_iter()
+            .flat_map(Missing::alternatives)
+            .map(|missing| missing.entity.as_str())
+            .collect();
+        (!entities.is_empty()).then(|| entities.into_iter().collect::<Vec<_>>().join(" "))
+    };
+    let missing: Vec<Option<String>> = rows.iter().map(missing).collect();
     let column = |row: &QuarantineRow| row.refusals.iter().find_map(|refusal| refusal.column.clone());
     let at: Vec<Option<String>> = rows.iter().map(column).collect();
     arrays.extend([
@@ -259,6 +312,7 @@ fn encode(table: &str, columns: &[StagedColumn], rows: &[QuarantineRow]) -> Resu
         ints(rows.iter().map(|row| row.attempt)),
         times(rows.iter().map(|row| row.time)),
         texts(wholes.iter().map(|text| Some(text.as_str()))),
+        texts(missing.iter().map(|text| text.as_deref())),
     ]);
     batch(table, arrow_schema(&quarantine_table_columns(columns)), arrays)
 }

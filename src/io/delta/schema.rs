@@ -13,8 +13,11 @@ use crate::domain::value::StageType;
 
 /// The key in a Delta field's metadata under which a column's header stands as the sender wrote it.
 const HEADER_KEY: &str = "ddu.header";
-/// The last column of a quarantine table: every refusal of the row, with its advice, as JSON.
+/// A column of a quarantine table: every refusal of the row, with its advice, as JSON.
 pub(super) const REFUSALS_COLUMN: &str = "_ddu_refusals";
+
+/// Behind it, the entities whose records are all that the row waits for, by their names in the URL, with blanks between.
+pub(super) const MISSING_COLUMN: &str = "_ddu_missing";
 
 /// One column of any of our tables.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,7 +121,7 @@ pub(super) fn quarantine_table_columns(columns: &[StagedColumn]) -> Vec<Column> 
     let [error, cause, at, attempt, time] = QUARANTINE_META_COLUMNS;
     let mut all = staged_table_columns(columns);
     all.extend([text(error), text(cause), text(at), int(attempt), column(time, StageType::Timestamp)]);
-    all.push(text(REFUSALS_COLUMN));
+    all.extend([text(REFUSALS_COLUMN), text(MISSING_COLUMN)]);
     all
 }
 
@@ -131,7 +134,7 @@ pub(super) fn senders_columns(columns: &[Column]) -> Vec<StagedColumn> {
     let ours = |name: &str| {
         STAGED_META_COLUMNS.contains(&name)
             || QUARANTINE_META_COLUMNS.contains(&name)
-            || name == REFUSALS_COLUMN
+            || [REFUSALS_COLUMN, MISSING_COLUMN].contains(&name)
     };
     let senders = columns.iter().filter(|column| !ours(&column.name));
     senders
@@ -204,7 +207,8 @@ pub(super) fn fit_to_table(
             }
             column.name.clone_from(&found.name);
         }
-        let ours = QUARANTINE_META_COLUMNS.contains(&lower.as_str()) || lower == REFUSALS_COLUMN;
+        let ours = QUARANTINE_META_COLUMNS.contains(&lower.as_str())
+            || [REFUSALS_COLUMN, MISSING_COLUMN].contains(&lower.as_str());
         if ours || seen.contains(&lower) {
             return Err(LakeError::ColumnTwice { table: table.to_owned(), column: column.name.clone() });
         }

@@ -9,7 +9,7 @@ use super::Dynamics;
 use super::bulk::Action;
 use super::fault::TargetFault;
 use super::finops;
-use super::lookup::{Pointed, misfit};
+use super::lookup::{Ids, Pointed, misfit};
 use super::operation::{Bulk, Condition, Knowing, Method, Operation};
 use super::plan::{Naming, PlannedColumn, Role, RowPlan};
 use super::spelling::{KEY_CHARS_REFUSED, encoded, json, json_object, literal};
@@ -22,10 +22,45 @@ use crate::domain::settings::{BlankRule, Mode};
 use crate::domain::value::Value;
 
 /// One row's cells as the target takes them, in the order of the plan's columns; and everything wrong with it.
-struct Draft {
-    deed: Deed,
-    cells: Vec<Conformed>,
+pub(super) struct Draft {
+    pub(super) deed: Deed,
+    pub(super) cells: Vec<Conformed>,
     refusals: Vec<Refusal>,
+    left_out: Vec<Refusal>,
+    parents: Vec<u32>,
+    /// Places of columns whose record was not found by the first of their lookups, and the place of the one that found it.
+    others: Vec<(usize, usize)>,
+    /// Places of columns that are left out, whatever a blank cell means.
+    skipped: Vec<usize>,
+}
+
+/// A row as the target takes it.
+#[derive(Debug)]
+pub struct Encoded {
+    /// The row's operation, or everything that is wrong with it.
+    pub operation: Result<Operation, Vec<Refusal>>,
+    /// What the operation does without for now: the row is not complete when it is written.
+    pub left_out: Vec<Refusal>,
+    /// Places in the load of the rows that must be written before this one.
+    pub parents: Vec<u32>,
+}
+
+/// Rows with their places in the load.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed<'a> {
+    /// The rows.
+    pub rows: &'a [StagedRow],
+    /// The place of each in its load, from 0.
+    pub places: &'a [u32],
+}
+
+/// Whether lookups that are to be set in a second pass are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// They are.
+    First,
+    /// They are set.
+    Second,
 }
 
 /// What is done with one row.
@@ -51,15 +86,35 @@ impl Dynamics {
         plan: &RowPlan,
         rows: &[StagedRow],
     ) -> Result<Vec<Result<Operation, Vec<Refusal>>>, TargetFault> {
-        let mut drafts: Vec<Draft> = rows.iter().map(|row| plan.draft(row)).collect();
+        let encoded =
+            self.encode_placed(plan, Placed { rows, places: &[] }, Pass::First, Ids::Believed).await?;
+        Ok(encoded.into_iter().map(|encoded| encoded.operation).collect())
+    }
+
+    /// As [`Self::encode`], for rows that may point at each other; `places` may be empty where the plan knows no siblings.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    ///
+    /// # Panics
+    /// As [`Self::encode`].
+    pub async fn encode_placed(
+        &self,
+        plan: &RowPlan,
+        placed: Placed<'_>,
+        pass: Pass,
+        ids: Ids,
+    ) -> Result<Vec<Encoded>, TargetFault> {
+        let mut drafts: Vec<Draft> = placed.rows.iter().map(|row| plan.draft(row)).collect();
         for (at, column) in plan.columns.iter().enumerate().filter(|(_, column)| column.lookup.is_some()) {
-            self.resolve(plan, at, column, &mut drafts).await?;
+            self.resolve(plan, at, column, placed.places, (pass, ids), &mut drafts).await?;
         }
-        Ok(drafts
-            .into_iter()
-            .zip(rows)
-            .map(|(draft, row)| plan.operation(self.target_id(), row, draft))
-            .collect())
+        let encoded = |(mut draft, row): (Draft, &StagedRow)| Encoded {
+            left_out: std::mem::take(&mut draft.left_out),
+            parents: std::mem::take(&mut draft.parents),
+            operation: plan.operation(self.target_id(), row, draft),
+        };
+        Ok(drafts.into_iter().zip(placed.rows).map(encoded).collect())
     }
 
     /// Replaces the references in one column by the ids of their records.
@@ -68,6 +123,8 @@ impl Dynamics {
         plan: &RowPlan,
         at: usize,
         column: &PlannedColumn,
+        places: &[u32],
+        (pass, ids): (Pass, Ids),
         drafts: &mut [Draft],
     ) -> Result<(), TargetFault> {
         let values: BTreeSet<String> = drafts
@@ -80,15 +137,48 @@ impl Dynamics {
         if values.is_empty() {
             return Ok(());
         }
-        let pointed = self.point(plan, column, values).await?;
-        for draft in drafts {
+        let pointed = self.point(plan, column, values, ids).await?;
+        for (number, draft) in drafts.iter_mut().enumerate() {
             let Conformed::Reference(value) = &draft.cells[at] else { continue };
-            let result = pointed.get(value).unwrap_or(&Pointed::Nowhere);
-            if let Some(misfit) = misfit(column, value, result) {
-                draft.refusals.push(misfit.refusal(&column.name));
+            let (by, result) = match pointed.get(value) {
+                // Its turn has come, so the row that it points at was written; whatever it was named by then is gone.
+                None | Some((_, Pointed::Sibling(_))) if ids == Ids::Believed => (0, &Pointed::Nowhere),
+                Some((by, result)) => (*by, result),
+                None => (0, &Pointed::Nowhere),
+            };
+            let waits =
+                plan.second_pass(column, value, places.get(number).copied()).filter(|_| pass == Pass::First);
+            if let Some(refusal) = waits {
+                draft.left_out.push(refusal);
+                draft.skipped.push(at);
+                draft.cells[at] = Conformed::Blank;
+                continue;
+            }
+            if let Some(misfit) = misfit(column, value, (by, result)) {
+                let mut refusal = misfit.refusal(&column.name);
+                if matches!(result, Pointed::Nowhere | Pointed::Refused(_)) {
+                    refusal.missing = column.missing(value);
+                }
+                let absent = *result == Pointed::Nowhere && plan.goes_without(column);
+                match refusal.missing.as_mut().filter(|_| absent) {
+                    Some(missing) => {
+                        missing.partly = true;
+                        refusal.cause.push_str("; the row is written without it for now");
+                        draft.left_out.push(refusal);
+                        draft.skipped.push(at);
+                    }
+                    None => draft.refusals.push(refusal),
+                }
+            }
+            if by > 0 {
+                draft.others.push((at, by));
             }
             draft.cells[at] = match result {
                 Pointed::At(id) => Conformed::Guid(*id),
+                Pointed::Sibling(sibling) => {
+                    draft.parents.push(sibling.place);
+                    Conformed::Guid(sibling.record.unwrap_or_default())
+                }
                 _ => Conformed::Blank,
             };
         }
@@ -111,10 +201,29 @@ impl RowPlan {
         }
     }
 
-    fn draft(&self, row: &StagedRow) -> Draft {
+    /// Whether rows may go without this lookup for now: nothing but its own value depends on it.
+    fn goes_without(&self, column: &PlannedColumn) -> bool {
+        let mut to = column.lookups().map(|lookup| &lookup.target.set_name);
+        to.any(|to| self.without.contains(to)) && self.can_be_left_out(column)
+    }
+
+    /// Whether a row can be written without this column.
+    pub(super) fn can_be_left_out(&self, column: &PlannedColumn) -> bool {
+        column.role == Role::Value && !column.attribute.required && column.attribute.updatable
+    }
+
+    pub(super) fn draft(&self, row: &StagedRow) -> Draft {
         assert_eq!(row.values.len(), self.width, "a row has the columns of the table it was staged in");
         let deed = self.deed(row);
-        let mut draft = Draft { deed, cells: Vec::with_capacity(self.columns.len()), refusals: Vec::new() };
+        let mut draft = Draft {
+            deed,
+            cells: Vec::with_capacity(self.columns.len()),
+            refusals: Vec::new(),
+            left_out: Vec::new(),
+            parents: Vec::new(),
+            others: Vec::new(),
+            skipped: Vec::new(),
+        };
         for column in &self.columns {
             let conformed = conform(&column.attribute, &row.values[column.index], &self.zone)
                 .and_then(|value| self.present(column, value, deed));
@@ -173,7 +282,7 @@ impl RowPlan {
     }
 
     fn operation(&self, target: &str, row: &StagedRow, draft: Draft) -> Result<Operation, Vec<Refusal>> {
-        let Draft { deed, cells, mut refusals } = draft;
+        let Draft { deed, cells, mut refusals, others, skipped, .. } = draft;
         if !refusals.is_empty() {
             let place = |refusal: &Refusal| {
                 self.columns.iter().position(|c| refusal.column.as_ref() == Some(&c.name))
@@ -197,7 +306,7 @@ impl RowPlan {
             path: format!("{}({predicate})", self.entity.set_name),
             condition,
             knowing: self.knowing(row, &cells, deed),
-            body: (method == Method::Patch).then(|| self.body(&cells, deed)),
+            body: (method == Method::Patch).then(|| self.body(&cells, (&others, &skipped), deed)),
             target_key: shown,
             if_absent: match self.mode {
                 Mode::Delete => "take the row out, or correct its key",
@@ -280,7 +389,7 @@ impl RowPlan {
     }
 
     /// What stands between the parentheses of the record's address, encoded and as people read it.
-    fn predicate(&self, target: &str, row: &StagedRow, cells: &[Conformed]) -> (String, String) {
+    pub(super) fn predicate(&self, target: &str, row: &StagedRow, cells: &[Conformed]) -> (String, String) {
         let id = |id: Uuid| (id.hyphenated().to_string(), id.hyphenated().to_string());
         if let Naming::Given(at) = self.naming
             && let Some(given) = literal(&cells[at])
@@ -321,9 +430,14 @@ impl RowPlan {
         }
     }
 
-    fn body(&self, cells: &[Conformed], deed: Deed) -> String {
+    fn body(
+        &self,
+        cells: &[Conformed],
+        (others, skipped): (&[(usize, usize)], &[usize]),
+        deed: Deed,
+    ) -> String {
         let mut members = Vec::new();
-        for (column, value) in self.columns.iter().zip(cells) {
+        for (at, (column, value)) in self.columns.iter().zip(cells).enumerate() {
             let blank = *value == Conformed::Blank;
             // A note of the plan tells which columns the target takes only when a record is created.
             let unfit = self.mode == Mode::Edit
@@ -331,10 +445,12 @@ impl RowPlan {
                     Deed::Create => !column.attribute.creatable,
                     _ => !column.attribute.updatable,
                 };
-            if column.role == Role::Key || unfit || (blank && self.blank == BlankRule::Leave) {
+            let left_out = blank && (self.blank == BlankRule::Leave || skipped.contains(&at));
+            if column.role == Role::Key || unfit || left_out {
                 continue;
             }
-            members.push(match &column.lookup {
+            let by = others.iter().find(|(of, _)| *of == at).map_or(0, |(_, by)| *by);
+            members.push(match column.lookups().nth(by) {
                 None => (column.attribute.logical_name.clone(), json(value)),
                 Some(lookup) => {
                     let bound = match value {

@@ -497,11 +497,13 @@ fn heads() -> Vec<Json> {
     vec![
         head("account", "accounts", "Account", "Accounts", "accountid", "name"),
         head("contact", "contacts", "Contact", "Contacts", "contactid", "fullname"),
+        head("systemuser", "systemusers", "User", "Users", "systemuserid", "fullname"),
+        head("team", "teams", "Team", "Teams", "teamid", "name"),
     ]
 }
 
 /// Columns of `account`: logical name, display name, type, required, creatable.
-const ACCOUNT: [(&str, &str, &str, &str, bool); 12] = [
+const ACCOUNT: [(&str, &str, &str, &str, bool); 13] = [
     ("accountid", "Account", "Uniqueidentifier", "SystemRequired", true),
     ("name", "Account Name", "String", "ApplicationRequired", true),
     ("accountnumber", "Account Number", "String", "None", true),
@@ -512,22 +514,34 @@ const ACCOUNT: [(&str, &str, &str, &str, bool); 12] = [
     ("new_since", "Since", "DateTime", "None", true),
     ("primarycontactid", "Primary Contact", "Lookup", "None", true),
     ("new_customerid", "Customer", "Customer", "None", true),
+    ("ownerid", "Owner", "Owner", "None", true),
     ("createdon", "Created On", "DateTime", "None", false),
     ("entityimage", "Picture", "Virtual", "None", true),
 ];
 
 fn definitions(entity: &str, rest: &str) -> Vec<Json> {
-    if entity == "contact" {
-        let column = |name: &str, display: &str, kind: &str| {
+    let columns: &[(&str, &str, &str)] = match entity {
+        "contact" => &[
+            ("contactid", "Contact", "Uniqueidentifier"),
+            ("fullname", "Full Name", "String"),
+            ("employeeid", "Employee", "String"),
+        ],
+        "systemuser" => &[
+            ("systemuserid", "User", "Uniqueidentifier"),
+            ("fullname", "Full Name", "String"),
+            ("internalemailaddress", "Primary Email", "String"),
+            ("domainname", "User Name", "String"),
+        ],
+        "team" => &[("teamid", "Team", "Uniqueidentifier"), ("name", "Team Name", "String")],
+        _ => &[],
+    };
+    if !columns.is_empty() {
+        let column = |(name, display, kind): &(&str, &str, &str)| {
             json!({ "LogicalName": name, "DisplayName": label(display), "AttributeType": kind,
                     "RequiredLevel": { "Value": "None" }, "IsValidForCreate": true, "IsValidForUpdate": true })
         };
-        return match rest {
-            "Attributes" => vec![
-                column("contactid", "Contact", "Uniqueidentifier"),
-                column("fullname", "Full Name", "String"),
-                column("employeeid", "Employee", "String"),
-            ],
+        return match rest.split('?').next().unwrap() {
+            "Attributes" => columns.iter().map(column).collect(),
             _ => Vec::new(),
         };
     }
@@ -576,6 +590,7 @@ fn definitions(entity: &str, rest: &str) -> Vec<Json> {
         "LookupAttributeMetadata" => vec![
             detail("primarycontactid", json!({ "Targets": ["contact"] })),
             detail("new_customerid", json!({ "Targets": ["account", "contact"] })),
+            detail("ownerid", json!({ "Targets": ["systemuser", "team"] })),
         ],
         "Keys" => vec![
             json!({ "LogicalName": "number", "KeyAttributes": ["accountnumber"], "EntityKeyIndexStatus": "Active" }),
@@ -585,6 +600,7 @@ fn definitions(entity: &str, rest: &str) -> Vec<Json> {
             ("primarycontactid", "contact", "primarycontactid"),
             ("new_customerid", "account", "new_CustomerId_account"),
             ("new_customerid", "contact", "new_CustomerId_contact"),
+            ("ownerid", "owner", "ownerid"),
         ]
         .iter()
         .map(|(column, entity, navigation)| {

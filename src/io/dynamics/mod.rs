@@ -25,6 +25,7 @@ mod plan;
 mod principals;
 mod read_back;
 mod send;
+mod siblings;
 mod spelling;
 mod token;
 mod verdict;
@@ -45,8 +46,10 @@ use url::Url;
 
 pub use bulk::BULK_OPERATIONS_MAX;
 pub use credential::Credential;
+pub use encode::{Encoded, Pass, Placed};
 pub use fault::{PlanFault, PlanProblem, SendFault, TargetFault};
 pub use gate::Waiting;
+pub use lookup::Ids;
 pub use operation::{
     BatchShape, Condition, History, Knowing, Method, Operation, Outcome, SendReport, Trouble,
 };
@@ -56,6 +59,7 @@ pub use plan::{EntityKeyColumns, PlannedColumn, Role, RowPlan};
 pub use principals::PrincipalReport;
 pub use read_back::{Difference, Found, ReadBack, Record, Sought};
 pub use send::{BATCH_OPERATIONS_MAX, CHANGE_SET_OPERATIONS_MAX};
+pub use siblings::Siblings;
 pub use verdict::{Class, Setback, Verdict, judge};
 
 use entities::Catalogue;

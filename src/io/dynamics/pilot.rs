@@ -137,7 +137,7 @@ impl Pilot {
     /// The server would not take a request now; `wait` is its own wish, `default` what the product's clients wait without.
     ///
     /// Every limit closes the gate. The one on requests asks for nothing else of the pilot (fewer, larger requests are the
-    /// sender's); the one on execution time for fewer at once; the one on concurrency for fewer than there are.
+    /// sender's); the one on execution time for fewer at once, where there are more than the hint; the one on concurrency for fewer than there are.
     pub(super) fn throttled(
         &mut self,
         now: Instant,
@@ -157,14 +157,16 @@ impl Pilot {
             self.epoch += 1;
             self.opening = Some(1);
             self.climb.interrupt(REST_WINDOWS);
-            let from = match setback {
-                Setback::RequestLimit => None,
-                Setback::ConcurrencyLimit => Some(self.ceiling.min(self.flying)),
-                _ => Some(self.ceiling),
+            self.ceiling = match setback {
+                Setback::RequestLimit => self.ceiling,
+                // At the hint the time that is admitted is just used up; fewer would leave some of it.
+                Setback::TimeLimit => {
+                    let hint = self.hint.unwrap_or(WORKERS_DEFAULT);
+                    (self.ceiling * 3 / 4).max(hint.min(self.ceiling))
+                }
+                Setback::ConcurrencyLimit => (self.ceiling.min(self.flying) * 3 / 4).max(1),
+                _ => (self.ceiling * 3 / 4).max(1),
             };
-            if let Some(from) = from {
-                self.ceiling = (from * 3 / 4).max(1);
-            }
         }
         // Several that left together meet the same limit: only the first says that waiting was in vain once more.
         let mut own = || self.pauses.next().unwrap_or(self.limits.backoff_max);
@@ -320,7 +322,7 @@ mod tests {
     fn every_limit_closes_the_gate_and_each_asks_for_something_else() {
         for (setback, parallelism) in [
             (Setback::RequestLimit, 8),
-            (Setback::TimeLimit, 6),
+            (Setback::TimeLimit, 8),
             (Setback::ConcurrencyLimit, 4),
             (Setback::Busy, 6),
         ] {
@@ -342,6 +344,19 @@ mod tests {
             let rounds: Vec<u16> = (0..4).map(|_| round(&mut pilot, &mut now, SECOND)).collect();
             let wanted: Vec<u16> = [1, 2, 4, 8].iter().map(|most: &u16| (*most).min(parallelism)).collect();
             assert_eq!(rounds, wanted, "{setback:?}");
+        }
+    }
+
+    #[test]
+    fn the_limit_on_execution_time_takes_back_what_is_above_the_hint() {
+        let mut pilot = pilot(52);
+        pilot.hinted(4);
+        pilot.ceiling = 12;
+        for wanted in [9, 6, 4, 4] {
+            let epoch = pilot.leave();
+            pilot.throttled(Instant::now(), epoch, Setback::TimeLimit, (Some(SECOND), None));
+            pilot.back();
+            assert_eq!(pilot.parallelism(), wanted);
         }
     }
 

@@ -2,7 +2,7 @@
 
 mod drawing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use jiff::tz::TimeZone;
@@ -13,10 +13,11 @@ use super::bulk::Table;
 use super::fault::{PlanFault, TargetFault};
 use super::finops::EntityNaming;
 use super::lookup::LookupCache;
+use super::siblings::Siblings;
 use super::{Dialect, Dynamics};
 use crate::domain::entity::{Attribute, AttributeKind, Entity, LookupTarget};
 use crate::domain::row::{RowId, StagedColumn};
-use crate::domain::settings::{BlankRule, LoadSettings, Mode};
+use crate::domain::settings::{BlankRule, LoadSettings, LookupRule, Mode};
 use crate::domain::table::column_identifier;
 
 /// How the rows of one staged table become operations on one entity.
@@ -39,6 +40,10 @@ pub struct RowPlan {
     pub(super) records: HashMap<RowId, Uuid>,
     /// Whether rows may have been sent by earlier jobs under their own ids.
     pub(super) rows_known: bool,
+    /// Rows of the load that others of it point at.
+    pub(super) siblings: Option<Arc<Siblings>>,
+    /// Entities whose absent records rows may be written without, for now.
+    pub(super) without: BTreeSet<String>,
     notes: Vec<String>,
 }
 
@@ -67,6 +72,8 @@ pub struct PlannedColumn {
     /// What its values are for.
     pub role: Role,
     pub(super) lookup: Option<LookupPlan>,
+    /// Where else the record may be that a value names: in other entities, or by other columns.
+    pub(super) others: Vec<LookupPlan>,
 }
 
 /// What a column's values are for.
@@ -86,6 +93,10 @@ pub(super) struct LookupPlan {
     pub(super) target: LookupTarget,
     /// What people call one such record.
     pub(super) called: String,
+    /// Whether the column that the values stand in is a key by itself: no two records share one.
+    pub(super) unique: bool,
+    /// The column of the records' ids, where the target describes it.
+    pub(super) id: Option<Attribute>,
     pub(super) way: LookupWay,
 }
 
@@ -167,6 +178,30 @@ impl RowPlan {
         }
     }
 
+    /// The entities that the rows point at, by their names in the URL.
+    pub fn points_at(&self) -> BTreeSet<&str> {
+        self.columns
+            .iter()
+            .flat_map(PlannedColumn::lookups)
+            .map(|lookup| lookup.target.set_name.as_str())
+            .collect()
+    }
+
+    /// Lets rows go without records of these entities that are not there yet; such a row is not complete, and says so.
+    pub fn go_without(&mut self, entities: BTreeSet<String>) {
+        self.without = entities;
+    }
+
+    /// The entities that rows go without, which the plan forgets.
+    pub fn take_without(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.without)
+    }
+
+    /// The rows of the load that others point at.
+    pub fn siblings(&self) -> Option<&Arc<Siblings>> {
+        self.siblings.as_ref()
+    }
+
     /// What the operator and the sender should know although nothing is wrong, in sentences.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -200,7 +235,9 @@ impl Dynamics {
             }
         };
         for column in &mut planned {
-            column.lookup = self.lookup_plan(&mut drawing, column).await?;
+            let mut lookups = self.lookup_plans(&mut drawing, column).await?.into_iter();
+            column.lookup = lookups.next();
+            column.others = lookups.collect();
         }
         drawing.check_writable(&planned);
         drawing.note_required(&planned);
@@ -223,17 +260,21 @@ impl Dynamics {
                     set_name: entity.set_name.clone(),
                     logical_name: entity.logical_name.clone(),
                 }),
+                siblings: None,
+                without: BTreeSet::new(),
                 notes,
             }),
             _ => Err(PlanFault::Problems { problems }),
         }
     }
 
-    async fn lookup_plan(
+    /// How a column's values are looked up: in each entity that it can point at, unless `lookups` says in which, and by
+    /// each column by which people name its records, unless `lookups` says by which.
+    async fn lookup_plans(
         &self,
         drawing: &mut Drawing<'_>,
         column: &PlannedColumn,
-    ) -> Result<Option<LookupPlan>, TargetFault> {
+    ) -> Result<Vec<LookupPlan>, TargetFault> {
         let rule = drawing.lookup_rule(column);
         let AttributeKind::Lookup { targets } = &column.attribute.kind else {
             if rule.is_some() {
@@ -247,40 +288,83 @@ impl Dynamics {
                     "take it out of `lookups`".to_owned(),
                 );
             }
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        let Some(target) = drawing.lookup_target(column, targets, rule) else { return Ok(None) };
-        let entity = self.entity(&target.logical_name).await?;
+        let mut plans = Vec::new();
+        let targets = drawing.lookup_targets(column, targets, rule);
+        let one = targets.len() == 1;
+        for target in &targets {
+            let entity = match self.entity(&target.logical_name).await {
+                Err(TargetFault::UnknownEntity { .. }) if !one => continue,
+                entity => entity?,
+            };
+            match ways(&entity, rule) {
+                Ok(ways) => plans.extend(ways.into_iter().map(|way| LookupPlan::new(target, &entity, way))),
+                Err((cause, advice)) if one => {
+                    let cause = format!("`lookups` of `{}`: {cause}", column.header);
+                    drawing.problem(Some(&column.header), cause, advice);
+                }
+                // Another entity has the column.
+                Err(_) => {}
+            }
+        }
+        if plans.is_empty() && !one && !targets.is_empty() {
+            drawing.name_the_target(column, &targets);
+        }
+        Ok(plans)
+    }
+}
+
+/// Columns by which people name users beside their names. Source: dynamics.md §2.6, owner.
+const USERS_NAMED_BY: [&str; 2] = ["internalemailaddress", "domainname"];
+
+/// The ways in which values name records of an entity.
+///
+/// # Errors
+/// Cause and advice: the entity has no such column.
+fn ways(entity: &Entity, rule: Option<&LookupRule>) -> Result<Vec<LookupWay>, (String, String)> {
+    let Some(primary_id) = &entity.primary_id else { return Ok(vec![LookupWay::Id]) };
+    let by = |attribute: &Attribute, ids_too: bool| LookupWay::Column {
+        attribute: attribute.clone(),
+        primary_id: primary_id.clone(),
+        ids_too,
+    };
+    if let Some(rule) = rule {
+        let attribute = find(entity, &rule.column, &column_identifier(&rule.column))?;
+        return Ok(match attribute.logical_name == *primary_id {
+            true => vec![LookupWay::Id],
+            false => vec![by(attribute, false)],
+        });
+    }
+    let Some(name) = entity.primary_name.as_deref().and_then(|name| entity.attribute(name)) else {
+        return Ok(vec![LookupWay::Id]);
+    };
+    let mut ways = vec![by(name, true)];
+    if entity.logical_name == "systemuser" {
+        let named_by = |name: &&str| entity.attributes.iter().find(|a| a.logical_name == *name);
+        ways.extend(USERS_NAMED_BY.iter().filter_map(named_by).map(|attribute| by(attribute, false)));
+    }
+    Ok(ways)
+}
+
+impl LookupPlan {
+    fn new(target: &LookupTarget, entity: &Entity, way: LookupWay) -> Self {
         let called =
             entity.display_name.clone().unwrap_or_else(|| target.logical_name.clone()).to_lowercase();
-        let way = match (rule, &entity.primary_id) {
-            (Some(rule), Some(primary_id)) => {
-                match find(&entity, &rule.column, &column_identifier(&rule.column)) {
-                    Ok(attribute) if attribute.logical_name == *primary_id => LookupWay::Id,
-                    Ok(attribute) => LookupWay::Column {
-                        attribute: attribute.clone(),
-                        primary_id: primary_id.clone(),
-                        ids_too: false,
-                    },
-                    Err((cause, advice)) => {
-                        let cause = format!("`lookups` of `{}`: {cause}", column.header);
-                        drawing.problem(Some(&column.header), cause, advice);
-                        return Ok(None);
-                    }
-                }
+        let id = entity.primary_id.as_deref().and_then(|id| entity.attribute(id)).cloned();
+        let unique = match &way {
+            LookupWay::Column { attribute, .. } => {
+                entity.key_over(std::slice::from_ref(&attribute.logical_name)).is_some()
             }
-            (None, Some(primary_id)) => {
-                match entity.primary_name.as_deref().and_then(|name| entity.attribute(name)) {
-                    Some(attribute) => LookupWay::Column {
-                        attribute: attribute.clone(),
-                        primary_id: primary_id.clone(),
-                        ids_too: true,
-                    },
-                    None => LookupWay::Id,
-                }
-            }
-            (_, None) => LookupWay::Id,
+            LookupWay::Id => true,
         };
-        Ok(Some(LookupPlan { target, called, way }))
+        LookupPlan { target: target.clone(), called, unique, id, way }
+    }
+}
+
+impl PlannedColumn {
+    /// Every way to look its values up, the first one first.
+    pub(super) fn lookups(&self) -> impl Iterator<Item = &LookupPlan> {
+        self.lookup.iter().chain(&self.others)
     }
 }

@@ -149,7 +149,13 @@ impl Verdict {
 
     /// The refusal of a row for this reason; `column` is the staged column at fault, where one is known.
     pub fn refusal(&self, column: Option<String>) -> Refusal {
-        Refusal { column, error: self.error.clone(), cause: self.plain.clone(), advice: self.advice.clone() }
+        Refusal {
+            column,
+            error: self.error.clone(),
+            cause: self.plain.clone(),
+            advice: self.advice.clone(),
+            missing: None,
+        }
     }
 }
 

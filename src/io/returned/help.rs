@@ -242,7 +242,13 @@ mod tests {
     use super::*;
 
     fn refusal(cause: &str, advice: &str) -> Refusal {
-        Refusal { column: None, error: String::new(), cause: cause.into(), advice: advice.into() }
+        Refusal {
+            column: None,
+            error: String::new(),
+            cause: cause.into(),
+            advice: advice.into(),
+            missing: None,
+        }
     }
 
     #[test]

@@ -32,7 +32,13 @@ fn sheet(columns: Vec<ReturnedColumn>) -> ReturnedSheet {
 
 fn refusal(column: Option<&str>, cause: &str) -> Refusal {
     let column = column.map(str::to_owned);
-    Refusal { column, error: "0x80040265".into(), cause: cause.into(), advice: "Mend it.".into() }
+    Refusal {
+        column,
+        error: "0x80040265".into(),
+        cause: cause.into(),
+        advice: "Mend it.".into(),
+        missing: None,
+    }
 }
 
 fn id(number: u32) -> RowId {

@@ -17,6 +17,8 @@ const PASSING_ENDINGS: [&str; 9] =
     ["~", ".tmp", ".temp", ".swp", ".crdownload", ".part", ".partial", ".filepart", ".download"];
 /// Files that operating systems leave in every folder.
 const PASSING_NAMES: [&str; 2] = ["thumbs.db", "desktop.ini"];
+/// Bytes of the owner file of Excel.
+const OWNER_FILE_BYTES: u64 = 165;
 /// Bytes at the end of a zip in which its end record stands. Source: APPNOTE.TXT 4.3.16 (22 bytes and a comment).
 const ZIP_END_BYTES_MAX: u64 = 22 + 65_535;
 
@@ -132,12 +134,30 @@ fn file_kind(path: &Path, name: &str) -> EntryKind {
     }
 }
 
-/// The user in Excel's owner file: a length byte, then the name, in the first 55 bytes.
+/// The user in Excel's owner file: a length byte and the name in the sender's code page, padded to 55 bytes, then in files
+/// of 165 bytes a length of two bytes and the name in UTF-16, which is taken where it is there.
 fn excel_user(path: &Path) -> String {
-    let mut head = [0u8; 55];
-    let read = open_dropped(path).ok().and_then(|(mut file, _)| file.read(&mut head).ok()).unwrap_or(0);
-    let length = usize::from(head[0]).min(read.saturating_sub(1));
-    String::from_utf8_lossy(&head[1..1 + length]).trim().to_owned()
+    let mut bytes = Vec::new();
+    if let Ok((file, _)) = open_dropped(path) {
+        // One that does not read still says that somebody is there.
+        if file.take(OWNER_FILE_BYTES).read_to_end(&mut bytes).is_err() {
+            bytes.clear();
+        }
+    }
+    let wide = bytes.get(55..57).map(|length| usize::from(u16::from_le_bytes([length[0], length[1]])));
+    let name = match wide.filter(|length| (1..=54).contains(length)) {
+        Some(length) if bytes.len() as u64 == OWNER_FILE_BYTES => {
+            let units = bytes[57..57 + 2 * length].chunks_exact(2);
+            let units: Vec<u16> = units.map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+            String::from_utf16_lossy(&units)
+        }
+        _ => {
+            let length = usize::from(bytes.first().copied().unwrap_or(0)).min(54);
+            let end = (1 + length).min(bytes.len());
+            String::from_utf8_lossy(bytes.get(1..end).unwrap_or_default()).into_owned()
+        }
+    };
+    name.trim().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// The user in LibreOffice's lock file: the first or second field of a comma-separated line.
@@ -249,8 +269,18 @@ mod tests {
         File::create(dir.path().join("~$Orders.xlsx")).unwrap().write_all(&owner).unwrap();
         let lock = dir.path().join(".~lock.orders.ods#");
         File::create(&lock).unwrap().write_all(b",berta,host,22.11.2026 14:03,file:///x;").unwrap();
+        // As Excel writes it for a name that its code page spells otherwise.
+        let mut wide = vec![b' '; 165];
+        wide[0] = 10;
+        wide[1..11].copy_from_slice(b"J\xfcrgen \x8ari");
+        wide[55..57].copy_from_slice(&[10, 0]);
+        for (at, unit) in "Jürgen Šri".encode_utf16().enumerate() {
+            wide[57 + 2 * at..59 + 2 * at].copy_from_slice(&unit.to_le_bytes());
+        }
+        File::create(dir.path().join("~$wide.xlsx")).unwrap().write_all(&wide).unwrap();
         let owner = |of: &str, user: &str| EntryKind::Owner { of: of.into(), user: user.into() };
         assert_eq!(kind_of(dir.path(), "~$Orders.xlsx"), owner("orders.xlsx", "Anna"));
+        assert_eq!(kind_of(dir.path(), "~$wide.xlsx"), owner("wide.xlsx", "Jürgen Šri"));
         assert_eq!(kind_of(dir.path(), ".~lock.orders.ods#"), owner("orders.ods", "berta"));
     }
 

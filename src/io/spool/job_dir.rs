@@ -46,6 +46,22 @@ pub struct JobRecord {
     /// The name under which that workbook's rows were dropped first; their row numbers are those of that file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heals_workbook: Option<String>,
+    /// Why DDU made this workbook itself, of rows in quarantine; `None` for one that was dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// Rows in quarantine that are tried again because what they waited for has landed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// The job that wrote what they waited for.
+    pub landed: JobId,
+    /// The entities of it, by their names in the URL.
+    pub entities: Vec<String>,
+    /// The jobs that brought the rows last; one that another job has brought since is not touched.
+    pub of: Vec<JobId>,
+    /// Retries one after the other so far, this one included, each because of the one before.
+    pub chain: u16,
 }
 
 /// The sidecar that a job's settings came from.
@@ -170,6 +186,14 @@ impl JobDir {
         let record = serde_json::from_slice(&text)
             .map_err(|error| SpoolError::Broken { path, what: error.to_string() })?;
         Ok(Some(record))
+    }
+
+    /// Reads `job.json` of a job whose workbook has followed.
+    ///
+    /// # Errors
+    /// When it does not read.
+    pub fn claimed(&self) -> Result<Option<JobRecord>, SpoolError> {
+        Ok(self.record()?.filter(|record| self.workbook(record).symlink_metadata().is_ok()))
     }
 
     /// Opens the journal for writing.

@@ -6,13 +6,13 @@ pub mod loaded;
 pub mod names;
 pub mod undo_dir;
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
 use super::durable::{self, DiskError, doing};
+use super::lock::{self, HeldLock, LockFault};
 use crate::domain::job::{JobId, JobSeq};
 use entry::{Entry, read_entry};
 use job_dir::JobDir;
@@ -48,18 +48,20 @@ pub enum SpoolError {
 #[derive(Debug, Clone)]
 pub struct Spool {
     root: PathBuf,
+    numbering: Arc<Mutex<()>>,
+    sharing: Arc<Mutex<()>>,
 }
 
-/// The right to take files from a dropbox; the operating system takes it back when the process ends.
+/// The right to be the only one of this process who does something; it ends when it is dropped.
 #[derive(Debug)]
-pub struct SpoolLock {
-    _file: File,
+pub struct Turn<'a> {
+    _guard: MutexGuard<'a, ()>,
 }
 
 impl Spool {
     /// The dropbox at `root`, without touching the disk.
     pub fn at(root: &Path) -> Self {
-        Spool { root: root.to_owned() }
+        Spool { root: root.to_owned(), numbering: Arc::default(), sharing: Arc::default() }
     }
 
     /// Makes the folders that are missing.
@@ -73,40 +75,24 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes the dropbox for this process.
+    /// Takes the dropbox for this process: the right to take files from it.
     ///
     /// # Errors
     /// `Held` when another process has it.
-    pub fn lock(&self) -> Result<SpoolLock, SpoolError> {
-        let path = self.work().join("lock");
-        let mut file = durable::open_appending(&path)?;
-        match file.try_lock() {
-            Ok(()) => {
-                let whose = format!("process {}", std::process::id());
-                let noted = file.set_len(0).and_then(|()| file.write_all(whose.as_bytes()));
-                doing(noted, "write", &path)?;
-                Ok(SpoolLock { _file: file })
-            }
-            Err(TryLockError::WouldBlock) => Err(SpoolError::Held {
-                path: self.root.clone(),
-                holder: self.holder().unwrap_or_else(|| "it has not said which process it is".to_owned()),
-            }),
-            Err(TryLockError::Error(source)) => Err(DiskError { doing: "lock", path, source }.into()),
-        }
+    pub fn lock(&self, now: Timestamp) -> Result<HeldLock, SpoolError> {
+        lock::take(&self.lock_file(), now).map_err(|fault| match fault {
+            LockFault::Held(holder) => SpoolError::Held { path: self.root.clone(), holder },
+            LockFault::Disk(error) => error.into(),
+        })
     }
 
     /// What the process that holds the dropbox wrote about itself, if one does.
     pub fn holder(&self) -> Option<String> {
-        let mut file = File::open(self.work().join("lock")).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                file.seek(SeekFrom::Start(0)).ok()?;
-                (&mut file).take(200).read_to_string(&mut text).ok()?;
-                Some(text)
-            }
-            _ => None,
-        }
+        lock::holder(&self.lock_file())
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.work().join("lock")
     }
 
     /// The folder that people drop files into.
@@ -178,6 +164,17 @@ impl Spool {
         Ok(jobs)
     }
 
+    /// Waits until nobody else gives numbers. Whoever takes some holds it until their `job.json` are written, so that
+    /// no job goes before one of a lower number that it does not see.
+    pub fn numbering(&self) -> Turn<'_> {
+        Turn { _guard: self.numbering.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Waits until nobody else notes which workbooks of a shared sidecar were taken: of two at once, one would be lost.
+    pub fn sharing(&self) -> Turn<'_> {
+        Turn { _guard: self.sharing.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
     /// So many next numbers in the order of claims, the first of them. They are used up once `.work` is synced, which
     /// whoever claims with them does before a workbook moves.
     ///
@@ -214,11 +211,12 @@ mod tests {
         let spool = Spool::at(dir.path());
         spool.prepare().unwrap();
         assert_eq!(spool.holder(), None);
-        let lock = spool.lock().unwrap();
-        let error = spool.lock().unwrap_err().to_string();
+        let now = Timestamp::UNIX_EPOCH;
+        let lock = spool.lock(now).unwrap();
+        let error = spool.lock(now).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(lock);
-        spool.lock().unwrap();
+        spool.lock(now).unwrap();
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Pipeline {
 
     /// Notes whose settings were taken; the last one of all takes the sidecar along.
     fn take_shared_sidecar(&self, jobs: &[&Job]) -> Result<(), Halt> {
+        let _turn = self.spool.sharing();
         let Some(last) = jobs.last() else { return Ok(()) };
         let Some(origin) = last.record.sidecar.as_ref() else { return Ok(()) };
         let Some((from, bytes)) = self.sidecar_there(origin) else { return Ok(()) };

@@ -6,9 +6,9 @@ use rusqlite::types::Value;
 use serde_json::{Map, Value as Json};
 
 use super::super::ask::{Answer, Ask};
+use super::super::conditions::same_property;
 use super::super::filter::{self, Filter, Operator};
 use super::super::literal::Literal;
-use super::super::query::same_property;
 use super::super::store::Session;
 use super::model::{COMPANY, Column, Entity, Kind, Model};
 use super::refusal::Refusal;
@@ -277,7 +277,9 @@ impl Conditions<'_> {
                 self.compare(queried(entity, property)?, *operator, literal)
             }
             // What other services call `contains` is `eq '*…*'` here. Source: dynamics.md §6.1.
-            Filter::Match { .. } => Err(Refusal::malformed("The function in the $filter is not supported.")),
+            Filter::Match { .. } | Filter::Among { .. } => {
+                Err(Refusal::malformed("The function in the $filter is not supported."))
+            }
         }
     }
 

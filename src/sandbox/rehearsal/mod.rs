@@ -2,8 +2,10 @@
 
 mod bulk;
 mod disturbances;
+mod documented;
 mod imported;
 mod limits;
+mod sdk;
 mod service;
 
 use std::path::PathBuf;

@@ -182,6 +182,7 @@ fn returned_accounts() -> Vec<u8> {
             error: "refused".into(),
             cause: fault.why.into(),
             advice: "Mend it.".into(),
+            missing: None,
         };
         let id = row_id("sandbox", "account", &job, drop.sheet, fault.row);
         writer.row(&ReturnedRow { id, number: fault.row, values, refusals: vec![refusal] }).unwrap();

@@ -11,6 +11,7 @@ fn refused(by: u8, numbers: std::ops::Range<u32>) -> Vec<QuarantineRow> {
         error: "0x80044331".into(),
         cause: cause.into(),
         advice: "shorten it".into(),
+        missing: None,
     };
     let row = |row| QuarantineRow {
         row,

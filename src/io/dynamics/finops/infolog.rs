@@ -30,6 +30,8 @@ const ABSENT: &str = "No resources were found when selecting for update";
 pub(in crate::io::dynamics) struct Infolog {
     /// What was wrong, each once, in order; never empty.
     causes: Vec<String>,
+    /// Whether it is one: then a row was refused, whatever the status.
+    of_row: bool,
     /// Fields that are named, technical names before labels.
     pub(in crate::io::dynamics) fields: Vec<String>,
 }
@@ -65,7 +67,7 @@ impl Infolog {
         }
         let labels = causes.iter().filter_map(|cause| label_in(cause)).map(str::to_owned);
         fields.extend(labels);
-        Infolog { causes, fields }
+        Infolog { causes, of_row: message.contains("Infolog:"), fields }
     }
 
     /// The causes in one sentence.
@@ -84,8 +86,8 @@ impl Infolog {
             .or_else(|| rules.iter().position(|rule| !is(rule, |class| class == Class::Missing)))
             .unwrap_or(0);
         // Some causes are known and the decisive one is not: it is the row's.
-        let several = rules.len() > 1;
-        rules.swap_remove(first).or_else(|| several.then_some(REFUSED))
+        let of_row = rules.len() > 1 || self.of_row;
+        rules.swap_remove(first).or_else(|| of_row.then_some(REFUSED))
     }
 }
 

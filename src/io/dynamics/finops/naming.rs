@@ -271,14 +271,14 @@ impl EntityNaming {
         &'a self,
         plan: &RowPlan,
         cells: &'a [Conformed],
-    ) -> Result<Option<&'a str>, Refusal> {
+    ) -> Result<Option<&'a str>, Box<Refusal>> {
         let own = self.company_column.and_then(|at| match &cells[at] {
             Conformed::Text(text) => Some((at, text.trim())).filter(|(_, text)| !text.is_empty()),
             _ => None,
         });
         Ok(match (own, &self.usual) {
             (Some((at, own)), Usual::Named(company)) if !own.eq_ignore_ascii_case(company) => {
-                return Err(Refusal {
+                return Err(Box::new(Refusal {
                     column: Some(plan.columns[at].name.clone()),
                     error: format!("`{COMPANY}` `{own}` contradicts `legal_entity` `{company}`"),
                     cause: format!(
@@ -286,7 +286,8 @@ impl EntityNaming {
                         excerpt(own)
                     ),
                     advice: "empty the cell, or take `legal_entity` out of the sidecar".to_owned(),
-                });
+                    missing: None,
+                }));
             }
             (Some((_, own)), _) => Some(own),
             (None, Usual::Named(company) | Usual::Default(Some(company))) => Some(company),

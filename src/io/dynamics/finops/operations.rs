@@ -53,7 +53,7 @@ pub(in crate::io::dynamics) fn operation(
     deed: Deed,
     cells: &[Conformed],
 ) -> Result<Operation, Vec<Refusal>> {
-    let company = naming.company(plan, cells).map_err(|refusal| vec![refusal])?;
+    let company = naming.company(plan, cells).map_err(|refusal| vec![*refusal])?;
     let key = naming.key(plan, company, cells);
     let made = naming.made_for(row.id).filter(|_| key.missing.is_some());
     let deed = match deed {
@@ -68,6 +68,7 @@ pub(in crate::io::dynamics) fn operation(
             error: format!("`{COMPANY}`: blank in a key"),
             cause: "the row names no company, and which one is the default is not to be seen".to_owned(),
             advice: format!("fill in {COMPANY}, or name the company with `legal_entity` in the sidecar"),
+            missing: None,
         }]);
     }
     let set = &plan.entity.set_name;

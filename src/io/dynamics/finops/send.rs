@@ -461,6 +461,7 @@ fn unknown(why: &str) -> Refusal {
         advice: "look for the record in Dynamics; where it is there and right, delete the row here, else drop the row \
                  again"
             .to_owned(),
+        missing: None,
     }
 }
 

@@ -12,6 +12,10 @@ use crate::io::dynamics::Dialect;
 use crate::io::dynamics::fault::PlanProblem;
 use crate::io::dynamics::finops::{COMPANY, EntityNaming, Usual, squeezed};
 
+/// Entities in which the values of one lookup are searched; one that can point at more (`regardingobjectid`) needs to be
+/// told which.
+const LOOKUP_TARGETS_MAX: usize = 4;
+
 /// A plan while it is drawn.
 pub(super) struct Drawing<'a> {
     pub(super) dialect: Dialect,
@@ -144,6 +148,7 @@ impl<'a> Drawing<'a> {
                 attribute,
                 role: Role::Value,
                 lookup: None,
+                others: Vec::new(),
             });
         }
         planned
@@ -324,41 +329,43 @@ impl<'a> Drawing<'a> {
         rules.iter().find(|(header, _)| self.staged_named(header) == Some(column.index)).map(|(_, rule)| rule)
     }
 
-    /// The one entity that the lookup's values point at.
-    pub(super) fn lookup_target(
+    /// The entities that the lookup's values may point at.
+    pub(super) fn lookup_targets(
         &mut self,
         column: &PlannedColumn,
         targets: &[LookupTarget],
         rule: Option<&LookupRule>,
-    ) -> Option<LookupTarget> {
-        let names: Vec<&str> = targets.iter().map(|target| target.set_name.as_str()).collect();
-        let listed = names.join(", ");
-        match rule.and_then(|rule| rule.entity.as_deref()) {
-            Some(wanted) => {
-                let found = targets
-                    .iter()
-                    .find(|target| same(&target.set_name, wanted) || same(&target.logical_name, wanted));
-                if found.is_none() {
-                    let cause = format!(
-                        "`lookups` of `{}` names the entity `{wanted}`; {} points at {listed}{}",
-                        column.header,
-                        column.attribute.label(),
-                        did_you_mean(wanted, names.iter().copied())
-                    );
-                    self.problem(Some(&column.header), cause, "correct `entity` in `lookups`".to_owned());
-                }
-                found.cloned()
+    ) -> Vec<LookupTarget> {
+        let Some(wanted) = rule.and_then(|rule| rule.entity.as_deref()) else {
+            if targets.len() > LOOKUP_TARGETS_MAX {
+                self.name_the_target(column, targets);
+                return Vec::new();
             }
-            None => match targets {
-                [only] => Some(only.clone()),
-                _ => {
-                    let cause = format!("{} can point at {listed}", column.attribute.label());
-                    let advice = format!("say which with `lookups.{}.entity` in the sidecar", column.header);
-                    self.problem(Some(&column.header), cause, advice);
-                    None
-                }
-            },
+            return targets.to_vec();
+        };
+        let found = targets
+            .iter()
+            .find(|target| same(&target.set_name, wanted) || same(&target.logical_name, wanted));
+        if found.is_none() {
+            let names: Vec<&str> = targets.iter().map(|target| target.set_name.as_str()).collect();
+            let cause = format!(
+                "`lookups` of `{}` names the entity `{wanted}`; {} points at {}{}",
+                column.header,
+                column.attribute.label(),
+                names.join(", "),
+                did_you_mean(wanted, names.iter().copied())
+            );
+            self.problem(Some(&column.header), cause, "correct `entity` in `lookups`".to_owned());
         }
+        found.cloned().into_iter().collect()
+    }
+
+    /// Values could point anywhere: the sender must say where.
+    pub(super) fn name_the_target(&mut self, column: &PlannedColumn, targets: &[LookupTarget]) {
+        let names: Vec<&str> = targets.iter().map(|target| target.set_name.as_str()).collect();
+        let cause = format!("{} can point at {}", column.attribute.label(), names.join(", "));
+        let advice = format!("say which with `lookups.{}.entity` in the sidecar", column.header);
+        self.problem(Some(&column.header), cause, advice);
     }
 
     /// Dataverse ignores values of columns that cannot be written without a word (dynamics.md §2.6), so they are refused.
@@ -487,9 +494,7 @@ pub(super) fn names(planned: &[PlannedColumn]) -> Vec<(String, String)> {
     for column in planned {
         names.push((column.attribute.logical_name.clone(), column.name.clone()));
         names.extend(column.attribute.display_name.clone().map(|display| (display, column.name.clone())));
-        names.extend(
-            column.lookup.as_ref().map(|lookup| (lookup.target.navigation.clone(), column.name.clone())),
-        );
+        names.extend(column.lookups().map(|lookup| (lookup.target.navigation.clone(), column.name.clone())));
     }
     names
 }

@@ -218,6 +218,7 @@ impl Sending<'_> {
                 error: verdict.error.clone(),
                 cause: format!("there is no record {} to {doing}", excerpt(&operation.target_key)),
                 advice: operation.if_absent.to_owned(),
+                missing: None,
             };
             self.note(verdict.error.clone(), format!("the record to {doing} is not there"), Severity::Rows);
             self.settle(index, Outcome::Refused(refusal));
@@ -309,6 +310,7 @@ impl Sending<'_> {
                     ),
                 },
                 advice: "mend the row that was refused, then drop all rows again".to_owned(),
+                missing: None,
             };
             self.refuse(index, verdict, refusal);
         }

@@ -234,7 +234,7 @@ pub(in crate::io::dynamics) fn by_text(message: &str) -> Option<Rule> {
     Some(if has("There is no active transaction") {
         // A plug-in swallowed a fault and went on; the deadlock that it speaks of elsewhere is over.
         by_code(0x8004_0224, message)?
-    } else if is_deadlock(message) || has("simultaneously locked") {
+    } else if is_deadlock(message) {
         DEADLOCK
     } else if has("SQL timeout expired") {
         DATABASE_TIMEOUT

@@ -268,6 +268,7 @@ impl Sending<'_> {
                 error: verdict.error.clone(),
                 cause: format!("there is no record {} to {doing}", operation.target_key),
                 advice: operation.if_absent.to_owned(),
+                missing: None,
             };
             self.note(verdict.error.clone(), format!("the record to {doing} is not there"), Severity::Rows);
             self.settle(place, Outcome::Refused(refusal));

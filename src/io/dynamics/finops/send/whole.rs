@@ -220,6 +220,7 @@ impl Sending<'_> {
                 error: format!("rolled back with its change set: {}", verdict.error),
                 cause,
                 advice: "mend the row that was refused, then drop all rows again".to_owned(),
+                missing: None,
             };
             self.note(verdict.error.clone(), verdict.cause.clone(), Severity::Rows);
             self.settle(place, Outcome::Refused(refusal));
