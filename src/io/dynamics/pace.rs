@@ -156,6 +156,8 @@ impl Pace {
     pub(super) fn setback(&self, lane: &Lane, setback: Setback) {
         self.with(lane, |state| match setback {
             Setback::RequestLimit => state.rows = (state.rows * 2).min(ROWS_MAX),
+            // Several that left together meet the same limit: until one was carried out again, it counts once.
+            Setback::TimeLimit if state.rest == REST => {}
             Setback::TimeLimit | Setback::DatabaseTimeout | Setback::PlugIn => state.shrink(),
             Setback::ConcurrencyLimit
             | Setback::Busy
@@ -306,7 +308,8 @@ mod tests {
         send(&pace, 20, 100, 100);
         assert_eq!(pace.rows(&lane()), ROWS_MAX);
         pace.setback(&lane(), Setback::TimeLimit);
-        assert_eq!(pace.rows(&lane()), 500);
+        pace.setback(&lane(), Setback::TimeLimit);
+        assert_eq!(pace.rows(&lane()), 500, "two that left together count once");
         send(&pace, REST, 100, 100);
         assert_eq!(pace.rows(&lane()), 500, "they rest before they grow");
         send(&pace, 1, 100, 100);

@@ -15,6 +15,9 @@ use super::{PARALLELISM_MAX, WORKERS_DEFAULT, WireLimits};
 const WINDOW_ANSWERS_MIN: u32 = 8;
 /// A step up is kept when it brings this much more rows a second; one of a quarter could bring 1.25 times as many.
 const GAIN_MIN: f64 = 1.05;
+/// After the gate opened one more is let in each time this has passed without a refusal: those come at once, while what is
+/// taken may run for long. Longer than the way there and back.
+const OPENING_STEP: Duration = Duration::from_millis(250);
 /// Windows that pass after a step that brought nothing, or after a limit, before the next one is tried.
 const REST_WINDOWS: u32 = 20;
 
@@ -29,14 +32,32 @@ pub(super) struct Pilot {
     ceiling: u16,
     cap: u16,
     hint: Option<u16>,
-    /// Requests let in at once since the gate opened; all that the ceiling allows once these went well.
-    opening: Option<u16>,
+    /// Since the gate opened: how many may be under way, until that is all that the ceiling allows.
+    opening: Option<Opening>,
     /// Counts the limits met: what left before the last one says nothing about the time after it.
     epoch: u64,
     limits: WireLimits,
     pauses: ExponentialBackoff,
     climb: Climb,
     counts: Counts,
+}
+
+/// How many are let in after a pause.
+#[derive(Debug, Clone, Copy)]
+struct Opening {
+    /// As many as were answered since, and one.
+    answered: u16,
+    /// When the first of them left.
+    since: Option<Instant>,
+}
+
+impl Opening {
+    fn admitted(self, now: Instant) -> u16 {
+        let steps = self
+            .since
+            .map_or(0, |since| now.saturating_duration_since(since).as_nanos() / OPENING_STEP.as_nanos());
+        self.answered.max(u16::try_from(steps).unwrap_or(u16::MAX).saturating_add(1))
+    }
 }
 
 /// What happened so far.
@@ -82,8 +103,15 @@ impl Pilot {
     pub(super) fn room(&self, now: Instant) -> u16 {
         match self.gate.shut(now) {
             Some(_) => 0,
-            None => self.admitted().saturating_sub(self.flying),
+            None => self.admitted(now).saturating_sub(self.flying),
         }
+    }
+
+    /// When one more may be let in, although nothing is answered till then.
+    pub(super) fn widens(&self, now: Instant) -> Option<Instant> {
+        let Opening { since: Some(since), .. } = self.opening? else { return None };
+        let steps = now.saturating_duration_since(since).as_nanos() / OPENING_STEP.as_nanos();
+        Some(since + OPENING_STEP * u32::try_from(steps + 1).ok()?)
     }
 
     /// Requests that should be ready to leave at once: one more than leave, so that more can be tried.
@@ -91,14 +119,17 @@ impl Pilot {
         (self.ceiling + 1).min(self.cap)
     }
 
-    fn admitted(&self) -> u16 {
-        self.opening.map_or(self.ceiling, |opening| opening.min(self.ceiling))
+    fn admitted(&self, now: Instant) -> u16 {
+        self.opening.map_or(self.ceiling, |opening| opening.admitted(now).min(self.ceiling))
     }
 
     /// A request leaves; its number of the epoch comes back with its answer.
-    pub(super) fn leave(&mut self) -> u64 {
+    pub(super) fn leave(&mut self, now: Instant) -> u64 {
         self.flying += 1;
-        if self.flying >= self.admitted() {
+        if let Some(opening) = &mut self.opening {
+            opening.since.get_or_insert(now);
+        }
+        if self.flying >= self.admitted(now) {
             self.climb.saturated = true;
         }
         self.epoch
@@ -127,7 +158,8 @@ impl Pilot {
         }
         self.pauses = pauses(&self.limits);
         if let Some(opening) = self.opening {
-            self.opening = Some(opening + 1).filter(|next| *next < self.ceiling);
+            let next = Opening { answered: opening.answered + 1, ..opening };
+            self.opening = Some(next).filter(|next| next.admitted(now) < self.ceiling);
             self.climb.interrupt(0);
         } else if rows > 0 {
             self.ceiling = self.climb.heard(now, rows, self.ceiling, self.cap);
@@ -155,7 +187,7 @@ impl Pilot {
         let first = epoch == self.epoch;
         if first {
             self.epoch += 1;
-            self.opening = Some(1);
+            self.opening = Some(Opening { answered: 1, since: None });
             self.climb.interrupt(REST_WINDOWS);
             self.ceiling = match setback {
                 Setback::RequestLimit => self.ceiling,
@@ -263,7 +295,7 @@ mod tests {
     /// Lets as many requests leave as may, and answers them after `took`; how many there were.
     fn round(pilot: &mut Pilot, now: &mut Instant, took: Duration) -> u16 {
         let room = pilot.room(*now);
-        let epochs: Vec<u64> = (0..room).map(|_| pilot.leave()).collect();
+        let epochs: Vec<u64> = (0..room).map(|_| pilot.leave(*now)).collect();
         *now += took;
         for epoch in epochs {
             pilot.back();
@@ -310,7 +342,7 @@ mod tests {
         pilot.hinted(4);
         let mut now = Instant::now();
         for _ in 0..100 {
-            let epoch = pilot.leave();
+            let epoch = pilot.leave(Instant::now());
             now += SECOND;
             pilot.back();
             pilot.answered(now, epoch, 100);
@@ -329,7 +361,7 @@ mod tests {
             let mut pilot = pilot(52);
             pilot.hinted(8);
             let mut now = Instant::now();
-            let epochs: Vec<u64> = (0..6).map(|_| pilot.leave()).collect();
+            let epochs: Vec<u64> = (0..6).map(|_| pilot.leave(now)).collect();
             for epoch in epochs {
                 // All six meet the limit; it counts once.
                 pilot.throttled(now, epoch, setback, (Some(2 * SECOND), None));
@@ -341,7 +373,8 @@ mod tests {
             assert_eq!(pilot.room(now + SECOND), 0);
             // At the very moment it opens, one is let in; then two, then four, then all.
             now += 2 * SECOND;
-            let rounds: Vec<u16> = (0..4).map(|_| round(&mut pilot, &mut now, SECOND)).collect();
+            let quick = Duration::from_millis(20);
+            let rounds: Vec<u16> = (0..4).map(|_| round(&mut pilot, &mut now, quick)).collect();
             let wanted: Vec<u16> = [1, 2, 4, 8].iter().map(|most: &u16| (*most).min(parallelism)).collect();
             assert_eq!(rounds, wanted, "{setback:?}");
         }
@@ -353,7 +386,7 @@ mod tests {
         pilot.hinted(4);
         pilot.ceiling = 12;
         for wanted in [9, 6, 4, 4] {
-            let epoch = pilot.leave();
+            let epoch = pilot.leave(Instant::now());
             pilot.throttled(Instant::now(), epoch, Setback::TimeLimit, (Some(SECOND), None));
             pilot.back();
             assert_eq!(pilot.parallelism(), wanted);
@@ -366,7 +399,7 @@ mod tests {
         let mut now = Instant::now();
         let mut pauses = Vec::new();
         for _ in 0..3 {
-            let epoch = pilot.leave();
+            let epoch = pilot.leave(Instant::now());
             pilot.throttled(now, epoch, Setback::RequestLimit, (None, None));
             pilot.back();
             let pause = pilot.shut(now).unwrap().waiting(now);
@@ -376,7 +409,7 @@ mod tests {
         }
         assert!(pauses[0] >= SECOND && pauses[2] > pauses[0], "{pauses:?}");
         round(&mut pilot, &mut now, SECOND);
-        let epoch = pilot.leave();
+        let epoch = pilot.leave(Instant::now());
         pilot.throttled(now, epoch, Setback::Busy, (None, Some(30 * SECOND)));
         assert_eq!(
             pilot.shut(now).unwrap().waiting(now).pause,
@@ -389,12 +422,36 @@ mod tests {
     fn an_answer_to_what_left_before_a_limit_lets_nobody_in_after_it() {
         let mut pilot = pilot(8);
         let now = Instant::now();
-        let (before, other) = (pilot.leave(), pilot.leave());
+        let (before, other) = (pilot.leave(Instant::now()), pilot.leave(Instant::now()));
         pilot.throttled(now, before, Setback::RequestLimit, (Some(SECOND), None));
         pilot.back();
         pilot.answered(now, other, 100);
         pilot.back();
         assert_eq!(pilot.room(now + SECOND), 1);
         assert_eq!(pilot.counts(), Counts { requests: 2, request_limit: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn after_a_pause_what_runs_long_does_not_keep_the_others_out_and_a_refusal_does() {
+        let mut pilot = pilot(8);
+        pilot.hinted(4);
+        let mut now = Instant::now();
+        let epoch = pilot.leave(now);
+        pilot.throttled(now, epoch, Setback::TimeLimit, (Some(SECOND), None));
+        pilot.back();
+        now += SECOND;
+        assert_eq!((pilot.room(now), pilot.widens(now)), (1, None));
+        let first = pilot.leave(now);
+        for let_in in 1..4 {
+            assert_eq!(pilot.room(now), 0);
+            now = pilot.widens(now).unwrap();
+            assert_eq!(pilot.room(now), 1, "{let_in}");
+            pilot.leave(now);
+        }
+        now = pilot.widens(now).unwrap();
+        assert_eq!(pilot.room(now), 0, "as many as the hint");
+        pilot.throttled(now, first, Setback::TimeLimit, (Some(SECOND), None));
+        (0..4).for_each(|_| pilot.back());
+        assert_eq!((pilot.room(now), pilot.room(now + SECOND)), (0, 1));
     }
 }

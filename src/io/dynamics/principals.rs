@@ -147,12 +147,14 @@ impl Principals {
             return Look::Refused;
         };
         if seats[most].pilot.room(now) > 0 {
-            return Look::Go(most, seats[most].pilot.leave());
+            return Look::Go(most, seats[most].pilot.leave(now));
         }
         let shut: Vec<_> = pool.iter().filter_map(|index| seats[*index].pilot.shut(now)).collect();
         let first = shut.iter().min_by_key(|closed| closed.until);
+        let opened = pool.iter().filter(|index| seats[**index].pilot.shut(now).is_none());
+        let widens = opened.filter_map(|index| seats[*index].pilot.widens(now));
         Look::Wait {
-            until: first.map(|closed| closed.until),
+            until: first.map(|closed| closed.until).into_iter().chain(widens).min(),
             told: first.filter(|_| shut.len() == pool.len()).map(|closed| closed.waiting(now)),
         }
     }
@@ -207,7 +209,7 @@ impl Principals {
 
     /// Leave for one user, whatever its pilot says: for questions about that user.
     pub(super) fn permit_for(&self, index: usize) -> Permit<'_> {
-        let epoch = self.seats()[index].pilot.leave();
+        let epoch = self.seats()[index].pilot.leave(Instant::now());
         Permit { owner: self, index, epoch }
     }
 
