@@ -190,7 +190,10 @@ def one_run(name, given, book, rows, script, scratch):
             if name == "ddu":
                 took = ddu(given.ddu, book, rows, server, folder)
             else:
-                took = peer(name, book, min(rows, SEQUENTIAL_ROWS) if name == "sequential" else rows, server)
+                # Half a minute of it says enough.
+                wait = (script or {}).get("protection", {}).get("latency_ms", 0)
+                few = int(min(rows, SEQUENTIAL_ROWS, 30_000 / (wait + 1)))
+                took = peer(name, book, few if name == "sequential" else rows, server)
             took["report"] = server.report() if script else None
             return took
     finally:

@@ -146,7 +146,8 @@ fn text(chance: &mut Chance) -> String {
         text.push_str(chance.pick(&TEXTS));
     }
     if chance.one_in(60) {
-        text = text.repeat(1 + 8_000 / text.len());
+        // Seven characters are written for a carriage return, and a cell takes 32,767 of them.
+        text = text.repeat(1 + 4_000 / text.len());
     }
     text
 }
