@@ -252,7 +252,14 @@ fn play(product: &Product, fault: &Fault) {
             (End::OneRefused(_), _) => 1,
         };
         let code = if refused == 0 { 0 } else { 3 };
-        assert_eq!(said.code, code, "{place}: {}\n{}", said.out, said.err);
+        assert_eq!(
+            said.code,
+            code,
+            "{place}: {}\n{}\n{:?}",
+            said.out,
+            said.err,
+            world.quarantine(mode.name())
+        );
         let counts = world.counts(mode.name());
         assert_eq!(counts, [all, all - refused as u64, refused as u64, 0], "{place}");
         let quarantined = world.quarantine(mode.name());

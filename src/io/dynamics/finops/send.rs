@@ -231,9 +231,9 @@ impl Sending<'_> {
     async fn without_doubts(&mut self, places: Vec<usize>) -> Result<Vec<usize>, SendFault> {
         for place in &places {
             let way = &mut self.ways[*place];
-            // Whether it came to be or not: an update says so.
-            if way.doubt && self.courses[*place].deed == Deed::Upsert {
-                (way.act, way.doubt) = (Act::Change, false);
+            // An update that is sent again says whether there is a record.
+            if way.doubt && way.act == Act::Change && self.courses[*place].deed == Deed::Upsert {
+                way.doubt = false;
             }
         }
         let asked: Vec<usize> = places
@@ -247,6 +247,12 @@ impl Sending<'_> {
         let seen = self.seen(&asked).await?;
         for (place, seen) in seen {
             self.ways[place].doubt = false;
+            if self.courses[place].deed == Deed::Upsert {
+                // Where its insert was lost it goes once more; else the record is there, and is brought up to date.
+                let absent = matches!(seen, Seen::Absent);
+                self.ways[place].act = if absent { Act::Create } else { Act::Change };
+                continue;
+            }
             match self.resolved(place, &seen) {
                 None => {}
                 Some(Ok(())) => self.took(place, Effect::Unknown),
