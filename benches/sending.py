@@ -265,7 +265,7 @@ def main():
         for latency in filter(None, given.latency.split(",")):
             # Work that waits and takes no processor, as a service elsewhere does.
             script = {"protection": {
-                "window_s": 300, "requests": 10**9, "execution_s": 10**9, "concurrent": 10**6,
+                "window_s": 300, "requests": 10**6, "execution_s": 10**6, "concurrent": 10**4,
                 "latency_ms": float(latency), "request_ms": 2, "operation_ms": 0.05,
             }}  # fmt: skip
             name = f"{title}, {latency} ms to the server"
