@@ -144,6 +144,7 @@ enum End {
 }
 
 /// A fault: its name, the script of the server, and how it must end.
+#[derive(Clone)]
 struct Fault {
     name: &'static str,
     script: Value,
@@ -163,6 +164,20 @@ fn row(name: &'static str, answer: Value, voice: Value, end: End) -> Fault {
     Fault { name, script: json!({"rules": [{"on": on, "answer": answer}], "voice": voice}), end }
 }
 
+/// What any service and any line to it may do.
+fn faults_of_the_line() -> Vec<Fault> {
+    vec![
+        requests("502 as HTML", json!({"status": 502, "html": true})),
+        requests("503 with a time", json!({"status": 503, "retry_after": "0.1"})),
+        requests("504 as HTML", json!({"status": 504, "html": true})),
+        requests("slow", json!({"delay_ms": 300})),
+        requests("cut before the commit", json!({"cut": "before"})),
+        requests("cut after the commit", json!({"cut": "after"})),
+        requests("cut within the answer", json!({"cut": "during"})),
+        expired_token(),
+    ]
+}
+
 fn faults_of_dataverse() -> Vec<Fault> {
     let throttled =
         |code: &str, retry_after: Value| json!({"status": 429, "code": code, "retry_after": retry_after});
@@ -176,14 +191,6 @@ fn faults_of_dataverse() -> Vec<Fault> {
         requests("429 without a time", throttled("0x80072322", Value::Null)),
         requests("429 with a date", throttled("0x80072322", json!("date+1"))),
         requests("500 unexpected", json!({"status": 500, "code": "0x80040216"})),
-        requests("502 as HTML", json!({"status": 502, "html": true})),
-        requests("503 with a time", json!({"status": 503, "retry_after": "0.1"})),
-        requests("504 as HTML", json!({"status": 504, "html": true})),
-        requests("slow", json!({"delay_ms": 300})),
-        requests("cut before the commit", json!({"cut": "before"})),
-        requests("cut after the commit", json!({"cut": "after"})),
-        requests("cut within the answer", json!({"cut": "during"})),
-        expired_token(),
         row("deadlock", json!({"status": 500, "code": "0x80044150"}), json!({}), End::Written),
         row("database timeout", json!({"status": 500, "code": "0x80044151"}), json!({}), End::Written),
         row("plug-in", plug_in.clone(), json!({}), refused),
@@ -202,14 +209,6 @@ fn faults_of_finops() -> Vec<Fault> {
     let refused = End::OneRefused("blocked");
     vec![
         requests("429 with a time", json!({"status": 429, "retry_after": "0.1"})),
-        requests("502 as HTML", json!({"status": 502, "html": true})),
-        requests("503 with a time", json!({"status": 503, "retry_after": "0.1"})),
-        requests("504 as HTML", json!({"status": 504, "html": true})),
-        requests("slow", json!({"delay_ms": 300})),
-        requests("cut before the commit", json!({"cut": "before"})),
-        requests("cut after the commit", json!({"cut": "after"})),
-        requests("cut within the answer", json!({"cut": "during"})),
-        expired_token(),
         row("update conflict", told("update_conflict"), json!({}), End::Written),
         row("deadlock", told("deadlock"), json!({}), End::Written),
         row("business rule", told("blocked"), json!({}), refused),
@@ -316,10 +315,10 @@ fn play_all(product: &Product, faults: Vec<Fault>) {
 
 #[test]
 fn whatever_goes_wrong_at_dataverse_every_row_ends_exactly_once() {
-    play_all(&Product::DATAVERSE, faults_of_dataverse());
+    play_all(&Product::DATAVERSE, [faults_of_the_line(), faults_of_dataverse()].concat());
 }
 
 #[test]
 fn whatever_goes_wrong_at_finance_and_operations_every_row_ends_exactly_once() {
-    play_all(&Product::FINOPS, faults_of_finops());
+    play_all(&Product::FINOPS, [faults_of_the_line(), faults_of_finops()].concat());
 }

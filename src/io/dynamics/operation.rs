@@ -138,6 +138,22 @@ pub struct Trouble {
     pub severity: Severity,
 }
 
+impl Trouble {
+    /// Something that passed when it was tried again.
+    pub(super) fn passing(reason: &str) -> Self {
+        let cause = "the service was busy or broke off; it was tried again".to_owned();
+        Trouble { error: reason.to_owned(), cause, severity: Severity::Retried }
+    }
+
+    /// Keeps the gravest; of equals the refusals' first, so that the log tells what the sender will read.
+    pub(super) fn keep_in(self, gravest: &mut Option<Trouble>) {
+        let rank = |trouble: &Trouble| (trouble.severity == Severity::Rows, trouble.severity);
+        if gravest.as_ref().is_none_or(|known| rank(known) < rank(&self)) {
+            *gravest = Some(self);
+        }
+    }
+}
+
 impl Operation {
     /// The staged column that a message of the target names, if any: `The length of the 'name' attribute`, `A record with
     /// the same value for Account Number already exists`.

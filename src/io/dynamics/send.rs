@@ -204,8 +204,7 @@ impl Sending<'_> {
     async fn pause(&mut self, reason: String, wait: Option<Duration>, held: bool) -> Result<(), SendFault> {
         match self.patience.next(wait, held) {
             Ok(pause) => {
-                let cause = "the service was busy or broke off; it was tried again".to_owned();
-                self.note(reason.clone(), cause, Severity::Retried);
+                Trouble::passing(&reason).keep_in(&mut self.trouble);
                 if held {
                     return Ok(());
                 }
@@ -217,12 +216,8 @@ impl Sending<'_> {
         }
     }
 
-    /// Keeps the gravest trouble; of equals the refusals' first, so that the log tells what the sender will read.
     fn note(&mut self, error: String, cause: String, severity: Severity) {
-        let rank = |severity: Severity| (severity == Severity::Rows, severity);
-        if self.trouble.as_ref().is_none_or(|trouble| rank(trouble.severity) < rank(severity)) {
-            self.trouble = Some(Trouble { error, cause, severity });
-        }
+        Trouble { error, cause, severity }.keep_in(&mut self.trouble);
     }
 
     /// The rows of the next request; those that are too many for it wait in the queue.
